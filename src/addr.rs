@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network addresses and UDP flows of either family (pure).
+
+use core::fmt;
+
+/// An IPv4 or IPv6 address, in network byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Addr {
+    /// IPv4.
+    V4([u8; 4]),
+    /// IPv6.
+    V6([u8; 16]),
+}
+
+impl Addr {
+    /// The address that `bytes` spell: 4 are IPv4, 16 are IPv6, all else is no address.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if let Ok(v4) = bytes.try_into() {
+            Some(Addr::V4(v4))
+        } else {
+            bytes.try_into().ok().map(Addr::V6)
+        }
+    }
+
+    /// The address in network byte order.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Addr::V4(bytes) => bytes,
+            Addr::V6(bytes) => bytes,
+        }
+    }
+
+    /// Whether one host can own the address: not unspecified, not multicast, not broadcast.
+    pub fn is_unicast(&self) -> bool {
+        match self {
+            Addr::V4([first, ..]) => (1..224).contains(first),
+            Addr::V6(bytes @ [first, ..]) => *first != 0xff && bytes.iter().any(|b| *b != 0),
+        }
+    }
+
+    /// Two words that tell the address from every other of its family, for hashing.
+    pub fn words(&self) -> [u64; 2] {
+        match *self {
+            Addr::V4(bytes) => [0, u64::from(u32::from_be_bytes(bytes))],
+            Addr::V6([a, b, c, d, e, f, g, h, low @ ..]) => [
+                u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+                u64::from_be_bytes(low),
+            ],
+        }
+    }
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Addr::V4(bytes) => core::net::Ipv4Addr::from(bytes).fmt(f),
+            Addr::V6(bytes) => core::net::Ipv6Addr::from(bytes).fmt(f),
+        }
+    }
+}
+
+/// UDP/CIP:CPORT -> VIP:VPORT, what an entry stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Address of the initiator (CIP).
+    pub client: Addr,
+    /// Its UDP port.
+    pub client_port: u16,
+    /// Address of the virtual service (VIP).
+    pub vip: Addr,
+    /// UDP port at the service: [`crate::ike::PORT`] or [`crate::ike::NATT_PORT`].
+    pub vip_port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_other_lengths_are_no_address() {
+        for len in 0..20 {
+            let bytes = [1u8; 20];
+            let addr = Addr::from_bytes(&bytes[..len]);
+            assert_eq!(addr.is_some(), len == 4 || len == 16, "{len} bytes");
+            if let Some(addr) = addr {
+                assert_eq!(addr.as_bytes(), &bytes[..len]);
+            }
+        }
+    }
+
+    #[test]
+    fn unicast() {
+        let v6 = |first, last| {
+            let mut bytes = [0; 16];
+            bytes[0] = first;
+            bytes[15] = last;
+            Addr::V6(bytes)
+        };
+        assert!(Addr::V4([192, 0, 2, 1]).is_unicast());
+        assert!(!Addr::V4([0, 0, 0, 0]).is_unicast());
+        assert!(!Addr::V4([224, 0, 0, 1]).is_unicast());
+        assert!(!Addr::V4([255; 4]).is_unicast());
+        assert!(v6(0x20, 1).is_unicast());
+        assert!(!v6(0, 0).is_unicast());
+        assert!(!v6(0xff, 2).is_unicast());
+    }
+
+    #[test]
+    fn words_tell_addresses_apart() {
+        assert_eq!(Addr::V4([1, 2, 3, 4]).words(), [0, 0x0102_0304]);
+        let mut bytes = [0; 16];
+        bytes[7] = 1;
+        bytes[15] = 2;
+        assert_eq!(Addr::V6(bytes).words(), [1, 2]);
+    }
+}

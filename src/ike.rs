@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! IKE as a director sees it (pure): its ports, its header, and the two states of an entry.
+
+pub mod header;
+pub mod state;
+
+/// UDP port of ISAKMP and IKE (RFC 2408 section 2.5.1, RFC 7296 section 2).
+pub const PORT: u16 = 500;
+
+/// UDP port of IKE and of ESP in UDP when NAT is traversed (RFC 3947, RFC 3948).
+pub const NATT_PORT: u16 = 4500;

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The header every ISAKMP and IKE message begins with (pure).
+//!
+//! RFC 2408 section 3.1, RFC 7296 section 3.1.
+
+/// Bytes of the header.
+pub const LEN: usize = 28;
+
+/// Why a message is no IKE that may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Shorter than the header.
+    Short,
+    /// Major version other than 1 (ISAKMP) and 2 (IKEv2).
+    Version,
+    /// The length field is below that of the header, or above what arrived.
+    Length,
+    /// An exchange type that is not registered for this version, or one that cannot begin an IKE
+    /// SA in a message without responder SPI.
+    Exchange,
+    /// The initiator SPI is zero.
+    Spi,
+}
+
+/// What the director needs to know of a well-formed message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// SPI of the initiator ("cookie" in ISAKMP); never zero.
+    pub initiator_spi: u64,
+    /// SPI of the responder; zero in the first message of an IKE SA.
+    pub responder_spi: u64,
+}
+
+impl Header {
+    /// Reads the header of a message of which `arrived` bytes came in, and checks it.
+    ///
+    /// `bytes` is the beginning of the message, or `None` if it is shorter than the header.
+    pub fn parse(bytes: Option<&[u8; LEN]>, arrived: usize) -> Result<Self, Fault> {
+        let [i0, i1, i2, i3, i4, i5, i6, i7, // initiator SPI
+            r0, r1, r2, r3, r4, r5, r6, r7, // responder SPI
+            _next_payload, version, exchange, _flags, // flags differ too much between versions
+            _, _, _, _, // message ID
+            l0, l1, l2, l3] = *bytes.ok_or(Fault::Short)?;
+        let header = Header {
+            initiator_spi: u64::from_be_bytes([i0, i1, i2, i3, i4, i5, i6, i7]),
+            responder_spi: u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]),
+        };
+        let known = match version >> 4 {
+            1 => ISAKMP_EXCHANGES,
+            2 => IKEV2_EXCHANGES,
+            _ => return Err(Fault::Version),
+        };
+        // The length field has 32 bits, as usize on every machine this is built for or fewer.
+        let length = u32::from_be_bytes([l0, l1, l2, l3]);
+        if !usize::try_from(length).is_ok_and(|length| (LEN..=arrived).contains(&length)) {
+            return Err(Fault::Length);
+        }
+        let Some(known) = known.iter().find(|known| known.number == exchange) else {
+            return Err(Fault::Exchange);
+        };
+        if header.initiator_spi == 0 {
+            return Err(Fault::Spi);
+        }
+        if header.responder_spi == 0 && !known.begins {
+            return Err(Fault::Exchange);
+        }
+        Ok(header)
+    }
+}
+
+/// A registered exchange type.
+struct Exchange {
+    number: u8,
+    /// Whether an initiator begins an IKE SA with it, when it does not know the responder's SPI.
+    begins: bool,
+}
+
+const fn begins(number: u8) -> Exchange {
+    Exchange {
+        number,
+        begins: true,
+    }
+}
+
+const fn later(number: u8) -> Exchange {
+    Exchange {
+        number,
+        begins: false,
+    }
+}
+
+/// IANA "Internet Key Exchange (IKE) Attributes" and RFC 2408 section 3.1, RFC 2409.
+const ISAKMP_EXCHANGES: &[Exchange] = &[
+    begins(1), // Base
+    begins(2), // Identity Protection, Main Mode
+    begins(3), // Authentication Only
+    begins(4), // Aggressive
+    later(5),  // Informational
+    later(6),  // Transaction
+    later(32), // Quick Mode
+    later(33), // New Group Mode
+];
+
+/// IANA "Internet Key Exchange Version 2 (IKEv2) Parameters".
+const IKEV2_EXCHANGES: &[Exchange] = &[
+    begins(34), // IKE_SA_INIT
+    later(35),  // IKE_AUTH
+    later(36),  // CREATE_CHILD_SA
+    later(37),  // INFORMATIONAL
+    begins(38), // IKE_SESSION_RESUME
+    later(39),  // GSA_AUTH
+    later(40),  // GSA_REGISTRATION
+    later(41),  // GSA_REKEY
+    later(43),  // IKE_INTERMEDIATE
+    later(44),  // IKE_FOLLOWUP_KE
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(version: u8, exchange: u8, responder_spi: u64) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        bytes[..8].copy_from_slice(&0x1122_3344_5566_7788u64.to_be_bytes());
+        bytes[8..16].copy_from_slice(&responder_spi.to_be_bytes());
+        bytes[17] = version;
+        bytes[18] = exchange;
+        bytes[24..].copy_from_slice(&28u32.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_first_message_is_read() {
+        let header = Header::parse(Some(&message(0x20, 34, 0)), LEN);
+        assert_eq!(
+            header,
+            Ok(Header {
+                initiator_spi: 0x1122_3344_5566_7788,
+                responder_spi: 0
+            })
+        );
+    }
+
+    #[test]
+    fn a_short_message_is_refused() {
+        assert_eq!(Header::parse(None, 27), Err(Fault::Short));
+    }
+
+    #[test]
+    fn only_major_versions_one_and_two_pass() {
+        for version in 0..=255u8 {
+            let exchange = if version >> 4 == 1 { 2 } else { 34 };
+            let result = Header::parse(Some(&message(version, exchange, 0)), LEN);
+            match version >> 4 {
+                1 | 2 => assert!(result.is_ok(), "version {version:#x}"),
+                _ => assert_eq!(result, Err(Fault::Version), "version {version:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_length_field_is_held_against_what_arrived() {
+        for (field, arrived, good) in [
+            (27, 100, false),
+            (28, 28, true),
+            (28, 100, true),
+            (100, 100, true),
+            (101, 100, false),
+            (u32::MAX, 100, false),
+            (0, 28, false),
+        ] {
+            let mut bytes = message(0x20, 34, 0);
+            bytes[24..].copy_from_slice(&field.to_be_bytes());
+            let result = Header::parse(Some(&bytes), arrived);
+            assert_eq!(
+                result.err(),
+                (!good).then_some(Fault::Length),
+                "{field} of {arrived}"
+            );
+        }
+    }
+
+    #[test]
+    fn exchanges_belong_to_their_version() {
+        assert!(Header::parse(Some(&message(0x10, 2, 0)), LEN).is_ok());
+        assert_eq!(
+            Header::parse(Some(&message(0x10, 34, 0)), LEN),
+            Err(Fault::Exchange)
+        );
+        assert_eq!(
+            Header::parse(Some(&message(0x20, 2, 0)), LEN),
+            Err(Fault::Exchange)
+        );
+        assert_eq!(
+            Header::parse(Some(&message(0x20, 42, 7)), LEN),
+            Err(Fault::Exchange)
+        );
+    }
+
+    #[test]
+    fn only_some_exchanges_begin_an_ike_sa() {
+        for exchange in 0..=255 {
+            let begins = Header::parse(Some(&message(0x20, exchange, 0)), LEN).is_ok();
+            assert_eq!(
+                begins,
+                exchange == 34 || exchange == 38,
+                "exchange {exchange}"
+            );
+            let later = Header::parse(Some(&message(0x20, exchange, 7)), LEN).is_ok();
+            assert_eq!(later, (34..=44).contains(&exchange) && exchange != 42);
+        }
+    }
+
+    #[test]
+    fn a_zero_initiator_spi_is_refused() {
+        let mut bytes = message(0x20, 34, 7);
+        bytes[..8].fill(0);
+        assert_eq!(Header::parse(Some(&bytes), LEN), Err(Fault::Spi));
+    }
+}

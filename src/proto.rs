@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The three protocols of IPsec behind one trait, in the manner of `struct ip_vs_protocol` (pure).
+
+mod ah;
+mod esp;
+mod isakmp;
+mod natt;
+
+use crate::{ike::header::Header, reason::Reason};
+
+/// What follows the network header of a packet.
+pub trait Payload {
+    /// Its length in bytes.
+    fn available(&self) -> usize;
+
+    /// Copies `to.len()` bytes that begin at `offset`; `false` if there are not as many.
+    fn copy(&self, offset: usize, to: &mut [u8]) -> bool;
+
+    /// `N` bytes that begin at `offset`.
+    #[inline]
+    fn array<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.copy(offset, &mut bytes).then_some(bytes)
+    }
+}
+
+/// UDP ports of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Of the initiator.
+    pub source: u16,
+    /// Of the service.
+    pub destination: u16,
+}
+
+/// A well-formed packet of IPsec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// ISAKMP or IKE.
+    Ike(Ports, Header),
+    /// A NAT keepalive.
+    Keepalive(Ports),
+    /// ESP in UDP.
+    EspInUdp(Ports),
+    /// ESP on IP.
+    Esp,
+    /// AH.
+    Ah,
+}
+
+/// What one IP protocol brings.
+trait Protocol {
+    /// Whether the packet can be IPsec at all. If not, it goes its way untouched.
+    #[inline]
+    fn claims(_: &impl Payload) -> bool {
+        true
+    }
+
+    /// Reads the headers and checks every length in them.
+    fn parse(payload: &impl Payload) -> Result<Traffic, Reason>;
+}
+
+/// An IP protocol number that can carry IPsec (IANA "Assigned Internet Protocol Numbers").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// UDP with a port of IKE.
+    Udp,
+    /// ESP.
+    Esp,
+    /// AH.
+    Ah,
+}
+
+impl Carrier {
+    /// The carrier that a packet of protocol `number` is, unless it cannot be IPsec.
+    #[inline]
+    pub fn of(number: u8, payload: &impl Payload) -> Option<Self> {
+        match number {
+            17 if isakmp::Isakmp::claims(payload) => Some(Carrier::Udp),
+            50 if esp::Esp::claims(payload) => Some(Carrier::Esp),
+            51 if ah::Ah::claims(payload) => Some(Carrier::Ah),
+            _ => None,
+        }
+    }
+
+    /// Reads and checks the headers of a packet of this carrier.
+    #[inline]
+    pub fn parse(self, payload: &impl Payload) -> Result<Traffic, Reason> {
+        match self {
+            Carrier::Udp => isakmp::Isakmp::parse(payload),
+            Carrier::Esp => esp::Esp::parse(payload),
+            Carrier::Ah => ah::Ah::parse(payload),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Payload for &[u8] {
+        fn available(&self) -> usize {
+            (**self).len()
+        }
+
+        fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
+            let from = offset
+                .checked_add(to.len())
+                .and_then(|end| self.get(offset..end));
+            from.map(|from| to.copy_from_slice(from)).is_some()
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_not_ours() {
+        let bytes = [0u8; 64];
+        for number in 0..=255 {
+            let carrier = Carrier::of(number, &&bytes[..]);
+            assert_eq!(carrier.is_some(), number == 50 || number == 51, "{number}");
+        }
+    }
+
+    /// Whatever arrives, parsing ends with a verdict and reads nothing out of bounds.
+    #[test]
+    fn no_bytes_upset_a_parser() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[0]
+        };
+        for round in 0..20_000usize {
+            let mut bytes: Vec<u8> = (0..round % 80).map(|_| random()).collect();
+            if let Some(ports) = bytes.get_mut(2..4) {
+                ports.copy_from_slice(&[500u16, 4500][round % 2].to_be_bytes());
+            }
+            for carrier in [Carrier::Udp, Carrier::Esp, Carrier::Ah] {
+                let _ = carrier.parse(&&bytes[..]);
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What shares a UDP port with IKE to cross a NAT (pure). RFC 3948, and the drafts before it.
+
+use super::{esp, Payload, Ports, Traffic};
+use crate::{
+    ike::header::{self, Header},
+    reason::Reason,
+};
+
+/// Zeroes where ESP has its SPI (RFC 3948 section 2.2).
+const NON_ESP_MARKER: [u8; 4] = [0; 4];
+
+/// Zeroes where IKE has the initiator's SPI (draft-ietf-ipsec-udp-encaps-01 section 2.1).
+const NON_IKE_MARKER: [u8; 8] = [0; 8];
+
+/// Parses a datagram on port 4500.
+#[inline]
+pub(super) fn parse(datagram: &impl Payload, ports: Ports) -> Result<Traffic, Reason> {
+    match datagram.array(0) {
+        Some(NON_ESP_MARKER) => ike(datagram, NON_ESP_MARKER.len(), ports),
+        Some(_) => esp::check(datagram, 0).map(|()| Traffic::EspInUdp(ports)),
+        // RFC 3948 section 2.3.
+        None if datagram.available() == 1 && datagram.array(0) == Some([0xff]) => {
+            Ok(Traffic::Keepalive(ports))
+        }
+        None => Err(Reason::Truncated),
+    }
+}
+
+/// Parses a datagram on port 500, where the drafts had ESP too.
+#[inline]
+pub(super) fn parse_draft(datagram: &impl Payload, ports: Ports) -> Result<Traffic, Reason> {
+    match datagram.array(0) {
+        Some(NON_IKE_MARKER) => {
+            esp::check(datagram, NON_IKE_MARKER.len()).map(|()| Traffic::EspInUdp(ports))
+        }
+        _ => ike(datagram, 0, ports),
+    }
+}
+
+/// Parses the IKE message that begins at `offset` and is the rest of the datagram.
+#[inline]
+fn ike(datagram: &impl Payload, offset: usize, ports: Ports) -> Result<Traffic, Reason> {
+    let bytes = datagram.array::<{ header::LEN }>(offset);
+    let header = Header::parse(bytes.as_ref(), datagram.available().saturating_sub(offset))?;
+    Ok(Traffic::Ike(ports, header))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{isakmp::tests::datagram, Carrier};
+    use super::*;
+
+    fn traffic(port: u16, content: &[u8]) -> Result<Traffic, Reason> {
+        Carrier::Udp.parse(&&datagram(port, content)[..])
+    }
+
+    fn ike_sa_init() -> Vec<u8> {
+        let mut bytes = vec![7; 8];
+        bytes.extend([0; 8]);
+        bytes.extend([33, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 28]);
+        bytes
+    }
+
+    #[test]
+    fn the_first_bytes_tell_ike_and_esp_apart() {
+        let ike = ike_sa_init();
+        let marked = [&[0; 4][..], &ike].concat();
+        let drafts = [&[0; 8][..], &[0, 0, 1, 0, 0, 0, 0, 1, 9, 9]].concat();
+        assert!(matches!(traffic(500, &ike), Ok(Traffic::Ike(..))));
+        assert!(matches!(traffic(4500, &marked), Ok(Traffic::Ike(..))));
+        assert!(matches!(traffic(4500, &ike), Ok(Traffic::EspInUdp(_))));
+        assert!(matches!(traffic(500, &drafts), Ok(Traffic::EspInUdp(_))));
+    }
+
+    #[test]
+    fn the_ike_length_does_not_count_the_marker() {
+        let mut marked = [&[0; 4][..], &ike_sa_init()].concat();
+        marked[31] = 29; // one more than is there
+        assert_eq!(traffic(4500, &marked), Err(Reason::IkeLength));
+    }
+
+    #[test]
+    fn a_keepalive_is_one_byte() {
+        assert!(matches!(traffic(4500, &[0xff]), Ok(Traffic::Keepalive(_))));
+        assert_eq!(traffic(4500, &[0xfe]), Err(Reason::Truncated));
+        assert_eq!(traffic(4500, &[0xff, 0xff]), Err(Reason::Truncated));
+        assert_eq!(traffic(4500, &[]), Err(Reason::Truncated));
+        assert_eq!(traffic(500, &[0xff]), Err(Reason::IkeShort));
+    }
+
+    #[test]
+    fn esp_in_udp_has_a_whole_header() {
+        assert_eq!(
+            traffic(4500, &[0, 0, 0, 1, 0, 0, 0]),
+            Err(Reason::EspMalformed)
+        );
+        assert_eq!(traffic(500, &[0; 15]), Err(Reason::EspMalformed));
+        assert_eq!(traffic(500, &[0; 20]), Err(Reason::EspMalformed));
+    }
+}

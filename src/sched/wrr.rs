@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Weighted round robin (pure). After net/netfilter/ipvs/ip_vs_wrr.c.
+//!
+//! ip_vs walks the servers again and again, with a level that falls from the greatest weight to
+//! the common divisor `step` of all, by `step` a round; whoever's weight reaches the level is
+//! chosen. It keeps level and place between decisions, under a lock. Here a ticket says which
+//! decision of the cycle this is, and the level it falls on is computed.
+
+use super::{Pool, Scheduler};
+use core::ffi::CStr;
+
+/// Servers in turn, each as often as its weight says.
+pub(super) struct WeightedRoundRobin;
+
+impl Scheduler for WeightedRoundRobin {
+    fn name(&self) -> &'static CStr {
+        c"wrr"
+    }
+
+    fn choose(&self, pool: &dyn Pool, ticket: u64) -> Option<usize> {
+        let weights = || (0..pool.count()).map(|index| u64::from(pool.weight(index)));
+        let step = weights().fold(0, gcd);
+        // Decisions in the rounds whose level is at or above `level`.
+        let until = |level: u64| -> u64 {
+            weights()
+                .filter(|weight| *weight >= level)
+                .filter_map(|weight| (weight - level).checked_div(step))
+                .map(|rounds| rounds + 1)
+                .sum()
+        };
+        let place = ticket.checked_rem(until(step))?;
+
+        // The level is the greatest multiple of `step` by which more than `place` decisions fall.
+        // At most 16 rounds: a weight has 16 bits.
+        let mut fell = 1; // until(fell * step) > place
+        let mut above = weights().max()?.checked_div(step)? + 1; // until(above * step) <= place
+        while above - fell > 1 {
+            let middle = fell + (above - fell) / 2;
+            if until(middle * step) > place {
+                fell = middle;
+            } else {
+                above = middle;
+            }
+        }
+        let nth = usize::try_from(place - until(above * step)).ok()?;
+        (0..pool.count())
+            .filter(|index| u64::from(pool.weight(*index)) >= fell * step)
+            .nth(nth)
+    }
+}
+
+/// Greatest common divisor; that of 0 and a number is the number. At most 24 rounds for two
+/// numbers of 16 bits.
+fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while let Some(rest) = a.checked_rem(b) {
+        (a, b) = (b, rest);
+    }
+    a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Weights;
+    use super::*;
+
+    fn cycle(weights: &[u32], decisions: u64) -> Vec<usize> {
+        (0..decisions)
+            .filter_map(|ticket| WeightedRoundRobin.choose(&Weights(weights), ticket))
+            .collect()
+    }
+
+    /// The loop of ip_vs_wrr.c, as it is described in its own comment.
+    fn model(weights: &[u32], decisions: usize) -> Vec<usize> {
+        let step = weights.iter().fold(0, |a, b| gcd(a, u64::from(*b)));
+        let max = u64::from(*weights.iter().max().unwrap());
+        let mut chosen = Vec::new();
+        let mut level = max;
+        while chosen.len() < decisions {
+            for (index, weight) in weights.iter().enumerate() {
+                if u64::from(*weight) >= level {
+                    chosen.push(index);
+                }
+            }
+            level = if level <= step { max } else { level - step };
+        }
+        chosen.truncate(decisions);
+        chosen
+    }
+
+    #[test]
+    fn the_order_is_that_of_ip_vs() {
+        for weights in [
+            &[1][..],
+            &[1, 1],
+            &[4, 3, 2],
+            &[3, 1],
+            &[10, 20, 30],
+            &[0, 5, 0, 2],
+            &[1, 65_535],
+            &[65_535, 65_534],
+            &[7, 0, 7, 14],
+        ] {
+            assert_eq!(cycle(weights, 200), model(weights, 200), "{weights:?}");
+        }
+    }
+
+    #[test]
+    fn each_server_is_chosen_as_its_weight_says() {
+        let mut counts = [0; 4];
+        for index in cycle(&[1, 2, 0, 5], 800) {
+            counts[index] += 1;
+        }
+        assert_eq!(counts, [100, 200, 0, 500]);
+    }
+
+    #[test]
+    fn any_ticket_will_do() {
+        for ticket in [u64::MAX, u64::MAX - 1, 1 << 63] {
+            let chosen = WeightedRoundRobin.choose(&Weights(&[65_535; 1000]), ticket);
+            assert!(chosen.is_some_and(|index| index < 1000));
+        }
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `ipvs-ipsec entry list`: the entries, laid out as `ipvsadm -Lcn` does. They are printed while
+//! they arrive: there may be millions.
+
+use std::io::{self, Write};
+
+use crate::complain;
+use crate::error::{Error, Result};
+use crate::model::Entry;
+use crate::names::NONE;
+use crate::netlink::{Connection, Request, Wire};
+use crate::output;
+use crate::uapi;
+
+/// Asks the kernel and prints.
+pub(crate) fn run<W: Wire>(kernel: &mut Connection<W>, json: bool) -> Result<()> {
+    let mut out = output::stdout();
+    let interrupted = if json {
+        print_json(kernel, &mut out)
+    } else {
+        print(kernel, &mut out)
+    }?;
+    output::finish(out)?;
+    if interrupted {
+        // What is printed cannot be taken back.
+        complain(
+            "warning: the table changed while it was listed; entries may be missing or listed twice",
+        );
+    }
+    Ok(())
+}
+
+fn request() -> Request {
+    Request::new(uapi::IPVS_IPSEC_CMD_ENTRY_GET, &NONE)
+}
+
+fn print<W: Wire>(kernel: &mut Connection<W>, out: &mut impl Write) -> Result<bool> {
+    // The title comes with the first answer: a refusal is no empty table.
+    let mut titled = false;
+    let interrupted = kernel.dump(&request(), |attributes| {
+        let entry = Entry::decode(attributes)?;
+        if !titled {
+            title(out).map_err(Error::Output)?;
+            titled = true;
+        }
+        line(out, &entry).map_err(Error::Output)
+    })?;
+    if !titled {
+        title(out).map_err(Error::Output)?;
+    }
+    Ok(interrupted)
+}
+
+fn title(out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "IPsec Virtual Server entries")?;
+    writeln!(
+        out,
+        "pro expire {:<11} {:<18} {:<18} destination",
+        "state", "source", "virtual"
+    )
+}
+
+fn line(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    let seconds = entry.expires_ms / 1000;
+    writeln!(
+        out,
+        "UDP {:<6} {:<11} {:<18} {:<18} {}",
+        format!("{:02}:{:02}", seconds / 60, seconds % 60),
+        entry.state.to_string().to_uppercase(),
+        entry.source().to_string(),
+        entry.target().to_string(),
+        entry.server
+    )
+}
+
+/// An array with one entry a line. If the dump fails, the array stays open, so that nobody takes it
+/// for the whole.
+fn print_json<W: Wire>(kernel: &mut Connection<W>, out: &mut impl Write) -> Result<bool> {
+    let mut separator = "[";
+    let interrupted = kernel.dump(&request(), |attributes| {
+        let entry = Entry::decode(attributes)?;
+        writeln!(out, "{separator}").map_err(Error::Output)?;
+        separator = ",";
+        serde_json::to_writer(&mut *out, &entry).map_err(|error| Error::Output(error.into()))
+    })?;
+    let end = if separator == "[" { "[]" } else { "\n]" };
+    writeln!(out, "{end}").map_err(Error::Output)?;
+    Ok(interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::script::{self, answer, attributes, done, refused};
+    use netlink_packet_core::NLM_F_DUMP_INTR;
+
+    fn entry(
+        client: &[u8],
+        port: u16,
+        service: &[u8],
+        server: &[u8],
+        state: u32,
+        expires: u32,
+    ) -> Vec<u8> {
+        attributes(&[
+            (1, client),
+            (2, &port.to_be_bytes()),
+            (3, service),
+            (4, &500u16.to_be_bytes()),
+            (5, server),
+            (6, &state.to_ne_bytes()),
+            (7, &expires.to_ne_bytes()),
+        ])
+    }
+
+    fn three() -> Vec<Vec<u8>> {
+        let v6 = [
+            0x20, 1, 0xd, 0xb8, 0x10, 0, 0x20, 0, 0x30, 0, 0x40, 0, 0x50, 0, 0x60, 0,
+        ];
+        vec![
+            [
+                answer(
+                    0,
+                    &entry(
+                        &[198, 51, 100, 7],
+                        500,
+                        &[192, 0, 2, 1],
+                        &[10, 0, 0, 11],
+                        1,
+                        28_798_999,
+                    ),
+                ),
+                answer(
+                    0,
+                    &entry(
+                        &[198, 51, 100, 8],
+                        62001,
+                        &[192, 0, 2, 1],
+                        &[10, 0, 0, 12],
+                        0,
+                        9_001,
+                    ),
+                ),
+            ]
+            .concat(),
+            answer(0, &entry(&v6, 500, &v6, &v6, 1, 999)),
+            done(0, &[]),
+        ]
+    }
+
+    fn text(answers: Vec<Vec<u8>>) -> String {
+        let mut out = Vec::new();
+        print(&mut script::connection(answers), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn json(answers: Vec<Vec<u8>>) -> String {
+        let mut out = Vec::new();
+        print_json(&mut script::connection(answers), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_table() {
+        assert_eq!(
+            text(three()),
+            "\
+IPsec Virtual Server entries
+pro expire state       source             virtual            destination
+UDP 479:58 ESTABLISHED 198.51.100.7:500   192.0.2.1:500      10.0.0.11
+UDP 00:09  INITIAL     198.51.100.8:62001 192.0.2.1:500      10.0.0.12
+UDP 00:00  ESTABLISHED [2001:db8:1000:2000:3000:4000:5000:6000]:500 [2001:db8:1000:2000:3000:4000:5000:6000]:500 \
+2001:db8:1000:2000:3000:4000:5000:6000
+"
+        );
+    }
+
+    #[test]
+    fn an_empty_table() {
+        assert_eq!(
+            text(vec![done(0, &[])]),
+            "IPsec Virtual Server entries\npro expire state       source             virtual            destination\n"
+        );
+        assert_eq!(json(vec![done(0, &[])]), "[]\n");
+    }
+
+    #[test]
+    fn json_is_an_array_with_an_entry_a_line() {
+        let printed = json(three());
+        assert_eq!(printed.lines().count(), 5);
+        let entries: Vec<serde_json::Value> = serde_json::from_str(&printed).unwrap();
+        assert_eq!(entries.len(), 3);
+        assert_eq!(entries[1]["client_port"], 62001);
+        assert_eq!(entries[1]["state"], "initial");
+        assert_eq!(entries[0]["expires_ms"], 28_798_999);
+        assert_eq!(entries[2]["responder_spi"], "0000000000000000");
+    }
+
+    #[test]
+    fn a_refusal_prints_nothing() {
+        let mut out = Vec::new();
+        assert!(
+            print(
+                &mut script::connection(vec![refused(libc::EPERM, &[])]),
+                &mut out
+            )
+            .is_err()
+        );
+        assert!(
+            print_json(
+                &mut script::connection(vec![refused(libc::EPERM, &[])]),
+                &mut out
+            )
+            .is_err()
+        );
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_dump_that_breaks_leaves_the_array_open() {
+        let mut answers = three();
+        *answers.last_mut().unwrap() = done(libc::ENOMEM, &[]);
+        let mut out = Vec::new();
+        let error = print_json(&mut script::connection(answers), &mut out).unwrap_err();
+        assert_eq!(error.to_string(), "Cannot allocate memory");
+        assert!(serde_json::from_slice::<serde_json::Value>(&out).is_err());
+    }
+
+    /// A pipe that nobody reads.
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_ends_it() {
+        let error = print(&mut script::connection(three()), &mut Closed).unwrap_err();
+        assert!(error.is_broken_pipe(), "{error:?}");
+        let error = print_json(&mut script::connection(three()), &mut Closed).unwrap_err();
+        assert!(error.is_broken_pipe(), "{error:?}");
+    }
+
+    #[test]
+    fn a_changing_table_is_told() {
+        let answers = vec![
+            answer(
+                NLM_F_DUMP_INTR,
+                &entry(&[1, 1, 1, 1], 1, &[2, 2, 2, 2], &[3, 3, 3, 3], 0, 0),
+            ),
+            done(0, &[]),
+        ];
+        assert!(print(&mut script::connection(answers), &mut Vec::new()).unwrap());
+    }
+}

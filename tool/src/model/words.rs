@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Numbers of the spec that have a name. A number that this version does not know is shown as a
+//! number.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::uapi;
+
+/// Number, name in the spec and on the command line, ipvsadm's word.
+const METHODS: [(u32, &str, &str); 4] = [
+    (uapi::IPVS_IPSEC_METHOD_NAT, "nat", "Masq"),
+    (uapi::IPVS_IPSEC_METHOD_LOCAL, "local", "Local"),
+    (uapi::IPVS_IPSEC_METHOD_TUN, "tun", "Tunnel"),
+    (uapi::IPVS_IPSEC_METHOD_DR, "dr", "Route"),
+];
+
+/// Number and name in the spec.
+const STATES: [(u32, &str); 2] = [
+    (uapi::IPVS_IPSEC_STATE_INITIAL, "initial"),
+    (uapi::IPVS_IPSEC_STATE_ESTABLISHED, "established"),
+];
+
+/// How packets reach a real server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Method(pub(crate) u32);
+
+impl Method {
+    /// What can be said on the command line.
+    pub(crate) fn names() -> [&'static str; METHODS.len()] {
+        METHODS.map(|(_, name, _)| name)
+    }
+
+    /// The method of that name.
+    pub(crate) fn from_name(name: &str) -> Result<Self, &'static str> {
+        let found = METHODS.iter().find(|(_, known, _)| *known == name);
+        found
+            .map(|(number, ..)| Method(*number))
+            .ok_or("no such method")
+    }
+
+    /// What stands in a listing's column Forward.
+    pub(crate) fn forward(self) -> String {
+        let found = METHODS.iter().find(|(number, ..)| *number == self.0);
+        found.map_or_else(|| self.to_string(), |(_, _, word)| (*word).to_owned())
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match METHODS.iter().find(|(number, ..)| *number == self.0) {
+            Some((_, name, _)) => f.write_str(name),
+            None => write!(f, "method-{}", self.0),
+        }
+    }
+}
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// State of an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State(pub(crate) u32);
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match STATES.iter().find(|(number, _)| *number == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "state-{}", self.0),
+        }
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_go_both_ways() {
+        for name in Method::names() {
+            assert_eq!(Method::from_name(name).unwrap().to_string(), name);
+        }
+        assert_eq!(Method::from_name("dr").unwrap().forward(), "Route");
+        assert!(Method::from_name("gre").is_err());
+    }
+
+    #[test]
+    fn strangers_are_numbers() {
+        assert_eq!(Method(9).to_string(), "method-9");
+        assert_eq!(Method(9).forward(), "method-9");
+        assert_eq!(State(9).to_string(), "state-9");
+    }
+}
