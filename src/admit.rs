@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which entry a packet belongs to, and whether it may pass.
+
+use crate::{
+    addr::{Addr, Flow},
+    entry::table::{Entries, EntryNode},
+    ike::{
+        self,
+        header::Header,
+        state::{Event, Outcome, State},
+    },
+    kapi::{rcu::Guard, table::Inserted, time},
+    netns::Netns,
+    proto::{Ports, Traffic},
+    reason::Reason,
+    server::Server,
+    service::Service,
+};
+use kernel::sync::Arc;
+
+/// A packet at the door.
+struct Arrival<'g> {
+    netns: &'g Netns,
+    guard: &'g Guard,
+    service: &'g Service,
+    client: Addr,
+    now: u64,
+}
+
+/// Finds the entry of a packet from `client` to `service`, or makes it, and moves it by what came
+/// in. The packet is to be forwarded to the server of the entry.
+#[inline]
+pub(crate) fn admit<'g>(
+    netns: &'g Netns,
+    guard: &'g Guard,
+    service: &'g Service,
+    client: Addr,
+    traffic: &Traffic,
+) -> Result<&'g EntryNode, Reason> {
+    let arrival = Arrival {
+        netns,
+        guard,
+        service,
+        client,
+        now: time::jiffies(),
+    };
+    let (entry, event) = match traffic {
+        Traffic::Ike(ports, header) if header.responder_spi == 0 => {
+            (arrival.ike(ports, header)?, Event::IkeFirst)
+        }
+        Traffic::Ike(ports, header) => (arrival.ike(ports, header)?, Event::IkeLater),
+        Traffic::Keepalive(ports) => (
+            arrival.known(ports).ok_or(Reason::KeepaliveNoEntry)?,
+            Event::Keepalive,
+        ),
+        Traffic::EspInUdp(ports) => (
+            arrival.known(ports).ok_or(Reason::EspInUdpNoEntry)?,
+            Event::Ipsec,
+        ),
+        Traffic::Esp => (arrival.related().ok_or(Reason::EspNoEntry)?, Event::Ipsec),
+        Traffic::Ah => (arrival.related().ok_or(Reason::AhNoEntry)?, Event::Ipsec),
+    };
+    // Who has died meanwhile is treated as one who had not proved itself.
+    let state = entry.state(arrival.now).unwrap_or(State::Initial);
+    match state.on(event) {
+        Outcome::Restart(to) => {
+            let deadline = arrival.deadline(to);
+            arrival.entries().restart(guard, entry, to, deadline);
+        }
+        Outcome::Forward => {}
+        Outcome::Drop => return Err(Reason::NotEstablished),
+    }
+    Ok(entry)
+}
+
+impl<'g> Arrival<'g> {
+    fn entries(&self) -> &'g Entries {
+        &self.netns.entries
+    }
+
+    fn deadline(&self, state: State) -> u64 {
+        self.now + self.netns.settings.timeout(state)
+    }
+
+    fn flow(&self, ports: &Ports) -> Flow {
+        Flow {
+            client: self.client,
+            client_port: ports.source,
+            vip: self.service.address,
+            vip_port: ports.destination,
+        }
+    }
+
+    /// The entry of the packet's own flow.
+    fn known(&self, ports: &Ports) -> Option<&'g EntryNode> {
+        self.entries()
+            .by_flow(self.guard, &self.flow(ports), self.now)
+    }
+
+    /// The entry that ESP and AH are related to.
+    fn related(&self) -> Option<&'g EntryNode> {
+        let vip = &self.service.address;
+        self.entries()
+            .by_address(self.guard, &self.client, vip, self.now)
+    }
+
+    /// The entry for an IKE message. What its SPI says goes before what its flow says: the flow
+    /// may have had another IKE SA before.
+    fn ike(&self, ports: &Ports, header: &Header) -> Result<&'g EntryNode, Reason> {
+        let known = self.known(ports);
+        if let Some(entry) = known {
+            if entry.initiator_spi() == header.initiator_spi {
+                self.entries().remember(self.guard, entry, header);
+                return Ok(entry);
+            }
+        }
+        let vip = &self.service.address;
+        let same_sa = self
+            .entries()
+            .by_spi(self.guard, vip, header.initiator_spi, self.now);
+        match (known, same_sa) {
+            // The initiator began the IKE SA on its other flow, and was bound to another server
+            // there: it has been away for longer than an entry lives.
+            (Some(entry), Some(other))
+                if other.flow.client == self.client
+                    && !Arc::ptr_eq(&entry.server, &other.server) =>
+            {
+                self.entries().remove(self.guard, entry);
+                self.inherit(ports, header, other)
+            }
+            (Some(entry), _) => {
+                self.entries().remember(self.guard, entry, header);
+                Ok(entry)
+            }
+            (None, Some(other)) => self.inherit(ports, header, other),
+            (None, None) if header.responder_spi != 0 => Err(Reason::IkeNoEntry),
+            (None, None) => {
+                let server = self
+                    .neighbour(ports)
+                    .or_else(|| self.service.choose(self.guard));
+                self.make(
+                    ports,
+                    header,
+                    server.ok_or(Reason::NoServer)?,
+                    State::Initial,
+                )
+            }
+        }
+    }
+
+    /// An entry with server and state of one that has seen the same IKE SA.
+    fn inherit(
+        &self,
+        ports: &Ports,
+        header: &Header,
+        other: &'g EntryNode,
+    ) -> Result<&'g EntryNode, Reason> {
+        if !other.may_own(header) {
+            return Err(Reason::IkeResponderSpi);
+        }
+        let state = other.state(self.now).unwrap_or(State::Initial);
+        self.make(ports, header, other.server.clone(), state)
+    }
+
+    /// The server of an initiator that no NAT has given other ports, by its flow from the other
+    /// port of IKE. It may begin a new IKE SA on either.
+    fn neighbour(&self, ports: &Ports) -> Option<Arc<Server>> {
+        let other = match ports.source {
+            ike::PORT => ike::NATT_PORT,
+            ike::NATT_PORT => ike::PORT,
+            _ => return None,
+        };
+        let ports = Ports {
+            source: other,
+            destination: other,
+        };
+        self.known(&ports).map(|entry| entry.server.clone())
+    }
+
+    /// A new entry.
+    fn make(
+        &self,
+        ports: &Ports,
+        header: &Header,
+        server: Arc<Server>,
+        state: State,
+    ) -> Result<&'g EntryNode, Reason> {
+        let clock = (state, self.now, self.deadline(state));
+        let flow = self.flow(ports);
+        match self
+            .entries()
+            .make(self.guard, flow, server, header, clock)?
+        {
+            Inserted::New(entry) => {
+                entry.server.volume.count_conn();
+                self.service.volume.count_conn();
+                self.netns.sweep_later();
+                Ok(entry)
+            }
+            Inserted::Rival(entry) => Ok(entry),
+        }
+    }
+}

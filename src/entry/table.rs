@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The entries of a namespace, found by flow, by IKE SPI and by address.
+
+use super::{Clock, Entry};
+use crate::{
+    addr::{Addr, Flow},
+    ike::{header::Header, state::State},
+    kapi::{
+        genl::Dump,
+        rcu::Guard,
+        siphash,
+        table::{Inserted, Node, Table},
+    },
+    reason::Reason,
+    server::Server,
+    stats::{Event, Stats},
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
+};
+
+/// Most entries in state initial in a namespace, so that a flood of first messages takes no more
+/// than about 16 MiB.
+const INITIAL_MAX: i32 = 65_536;
+
+/// Most entries in a namespace.
+const ENTRIES_MAX: usize = 1 << 22;
+
+/// An entry in the table.
+pub(crate) type EntryNode = Node<Entry, INDICES>;
+
+const INDICES: usize = 3;
+const BY_SPI: usize = 1;
+const BY_ADDRESS: usize = 2;
+
+/// The table of a namespace.
+pub(crate) struct Entries {
+    pub(super) table: Table<Entry, INDICES>,
+    pub(super) stats: Arc<Stats>,
+    key: siphash::Key,
+    initial: Atomic<i32>,
+}
+
+impl Entries {
+    /// An empty table. Sleeps.
+    pub(crate) fn new(stats: Arc<Stats>) -> impl Init<Self, Error> {
+        try_init!(Entries {
+            table <- Table::new(),
+            stats,
+            key: siphash::Key::random(),
+            initial: Atomic::new(0),
+        })
+    }
+
+    /// The living entry of a flow.
+    #[inline]
+    pub(crate) fn by_flow<'g>(
+        &'g self,
+        guard: &'g Guard,
+        flow: &Flow,
+        now: u64,
+    ) -> Option<&'g EntryNode> {
+        let wanted = |entry: &Entry| entry.flow == *flow && entry.state(now).is_some();
+        self.table.find::<0>(guard, self.flow_hash(flow), wanted)
+    }
+
+    /// The living entry of a service that saw this initiator SPI last.
+    pub(crate) fn by_spi<'g>(
+        &'g self,
+        guard: &'g Guard,
+        vip: &Addr,
+        spi: u64,
+        now: u64,
+    ) -> Option<&'g EntryNode> {
+        self.table
+            .find::<BY_SPI>(guard, self.spi_hash(vip, spi), |entry| {
+                entry.initiator_spi() == spi && entry.flow.vip == *vip && entry.state(now).is_some()
+            })
+    }
+
+    /// The living entry of an initiator's address and a service that was established last; if
+    /// none is, one in state initial.
+    #[inline]
+    pub(crate) fn by_address<'g>(
+        &'g self,
+        guard: &'g Guard,
+        client: &Addr,
+        vip: &Addr,
+        now: u64,
+    ) -> Option<&'g EntryNode> {
+        let hash = self.address_hash(client, vip);
+        let find = |state: State| {
+            self.table.find::<BY_ADDRESS>(guard, hash, |entry| {
+                entry.flow.client == *client
+                    && entry.flow.vip == *vip
+                    && entry.state(now) == Some(state)
+            })
+        };
+        find(State::Established).or_else(|| find(State::Initial))
+    }
+
+    /// Makes an entry for a flow, unless another CPU was faster; then its entry is returned.
+    pub(crate) fn make<'g>(
+        &'g self,
+        guard: &'g Guard,
+        flow: Flow,
+        server: Arc<Server>,
+        header: &Header,
+        (state, now, deadline): (State, u64, u64),
+    ) -> Result<Inserted<'g, Entry, INDICES>, Reason> {
+        if self.table.count() >= ENTRIES_MAX || self.initial.load(Relaxed) >= INITIAL_MAX {
+            return Err(Reason::TableFull);
+        }
+        let hashes = [
+            self.flow_hash(&flow),
+            self.spi_hash(&flow.vip, header.initiator_spi),
+            self.address_hash(&flow.client, &flow.vip),
+        ];
+        // Before others can find the entry, and remove it.
+        server.enter(state);
+        self.tally(state, 1);
+        let entry = Entry::new(flow, server.clone(), Clock::new(state, deadline), header);
+        let inserted = self.table.insert(guard, entry, hashes, |rival| {
+            rival.flow == flow && rival.state(now).is_some()
+        });
+        if let Ok(Inserted::New(_)) = inserted {
+            self.stats.count(Event::Created);
+        } else {
+            server.leave(state);
+            self.tally(state, -1);
+        }
+        inserted.map_err(|_| Reason::NoMemory)
+    }
+
+    /// Restarts the timer of an entry in state `to`, which is its state from now on.
+    #[inline]
+    pub(crate) fn restart<'g>(
+        &'g self,
+        guard: &'g Guard,
+        entry: &'g EntryNode,
+        to: State,
+        deadline: u64,
+    ) {
+        let Some(from) = entry.clock.restart(to, deadline) else {
+            return;
+        };
+        entry.server.leave(from);
+        entry.server.enter(to);
+        self.tally(from, -1);
+        self.tally(to, 1);
+        self.stats.count(Event::Established);
+        // ESP and AH follow the initiator's address: to the entry that was established last.
+        let hash = self.address_hash(&entry.flow.client, &entry.flow.vip);
+        self.table.relink::<BY_ADDRESS>(guard, entry, hash, || {});
+    }
+
+    /// Remembers the IKE SPIs of a message that came in for an entry.
+    pub(crate) fn remember<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode, header: &Header) {
+        if entry.responder_spi() != header.responder_spi {
+            entry.responder_spi.store(header.responder_spi, Relaxed);
+        }
+        let spi = header.initiator_spi;
+        if entry.initiator_spi() != spi {
+            let hash = self.spi_hash(&entry.flow.vip, spi);
+            self.table.relink::<BY_SPI>(guard, entry, hash, || {
+                entry.initiator_spi.store(spi, Relaxed);
+            });
+        }
+    }
+
+    /// Takes an entry out of the table; `false` if somebody else has.
+    pub(crate) fn remove<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode) -> bool {
+        let Some(state) = entry.clock.retire() else {
+            return false;
+        };
+        entry.server.leave(state);
+        self.tally(state, -1);
+        self.table.remove(guard, entry)
+    }
+
+    /// Number of entries.
+    pub(crate) fn count(&self) -> usize {
+        self.table.count()
+    }
+
+    /// Number of entries in state initial.
+    pub(crate) fn initial(&self) -> u32 {
+        u32::try_from(self.initial.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// Number of buckets.
+    pub(crate) fn size(&self) -> usize {
+        self.table.size()
+    }
+
+    /// Calls `put` for each living entry from where the dump stands on, until it fails.
+    pub(crate) fn dump(
+        &self,
+        dump: &mut Dump<'_>,
+        now: u64,
+        put: impl Fn(&mut Dump<'_>, &Entry, State) -> Result,
+    ) -> Result {
+        let [mut bucket, mut done] = dump.position();
+        dump.set_generation(self.table.generation());
+        loop {
+            let guard = Guard::new();
+            let mut place = 0;
+            let mut result = Ok(());
+            let there = self.table.visit(&guard, bucket, |entry| {
+                place += 1;
+                if place > done && result.is_ok() {
+                    if let Some(state) = entry.state(now) {
+                        result = put(dump, entry, state);
+                    }
+                    if result.is_ok() {
+                        done = place;
+                    }
+                }
+            });
+            dump.set_position([bucket, done]);
+            result?;
+            if !there {
+                return Ok(());
+            }
+            (bucket, done) = (bucket + 1, 0);
+        }
+    }
+
+    fn tally(&self, state: State, n: i32) {
+        if state == State::Initial {
+            self.initial.add(n, Relaxed);
+        }
+    }
+
+    #[inline]
+    fn flow_hash(&self, flow: &Flow) -> u32 {
+        let ports = u64::from(flow.client_port) << 16 | u64::from(flow.vip_port);
+        let address = self.pair_hash(&flow.client, &flow.vip);
+        fold(self.key.hash3([address, ports, 0]))
+    }
+
+    fn spi_hash(&self, vip: &Addr, spi: u64) -> u32 {
+        let [high, low] = vip.words();
+        fold(self.key.hash3([high, low, spi]))
+    }
+
+    #[inline]
+    fn address_hash(&self, client: &Addr, vip: &Addr) -> u32 {
+        fold(self.pair_hash(client, vip))
+    }
+
+    #[inline]
+    fn pair_hash(&self, client: &Addr, vip: &Addr) -> u64 {
+        let ([a, b], [c, d]) = (client.words(), vip.words());
+        self.key.hash4([a, b, c, d])
+    }
+}
+
+/// Half of a hash: all its bits are as good.
+#[inline]
+fn fold(hash: u64) -> u32 {
+    let [a, b, c, d, ..] = hash.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What bindgen reads to make the bindings of kapi/bindings.rs. */
+
+#include <linux/icmp.h>
+#include <linux/in.h>
+#include <linux/jiffies.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/rcupdate.h>
+#include <linux/siphash.h>
+#include <linux/skbuff.h>
+#include <linux/sysctl.h>
+#include <net/dst_cache.h>
+#include <net/genetlink.h>
+#include <net/gso.h>
+#include <net/ip.h>
+#include <net/net_namespace.h>
+
+#include "helpers.h"
+#include "netlink-gen.h"

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: ((GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause)
+/* Do not edit directly, auto-generated from: */
+/*	Documentation/netlink/specs/ipvs-ipsec.yaml */
+/* YNL-GEN kernel source */
+/* To regenerate run: tools/net/ynl/ynl-regen.sh */
+
+#include <net/netlink.h>
+#include <net/genetlink.h>
+
+#include "netlink-gen.h"
+
+#include <uapi/linux/ipvs_ipsec.h>
+
+/* Integer value ranges */
+static const struct netlink_range_validation ipvs_ipsec_a_server_weight_range = {
+	.max	= IPVS_IPSEC_WEIGHT_MAX,
+};
+
+/* IPVS_IPSEC_CMD_SERVICE_NEW - do */
+static const struct nla_policy ipvs_ipsec_service_new_nl_policy[IPVS_IPSEC_A_SERVICE_SCHEDULER + 1] = {
+	[IPVS_IPSEC_A_SERVICE_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVICE_SCHEDULER] = { .type = NLA_NUL_STRING, .len = IPVS_IPSEC_SCHEDULER_NAME_LEN, },
+};
+
+/* IPVS_IPSEC_CMD_SERVICE_SET - do */
+static const struct nla_policy ipvs_ipsec_service_set_nl_policy[IPVS_IPSEC_A_SERVICE_SCHEDULER + 1] = {
+	[IPVS_IPSEC_A_SERVICE_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVICE_SCHEDULER] = { .type = NLA_NUL_STRING, .len = IPVS_IPSEC_SCHEDULER_NAME_LEN, },
+};
+
+/* IPVS_IPSEC_CMD_SERVICE_DEL - do */
+static const struct nla_policy ipvs_ipsec_service_del_nl_policy[IPVS_IPSEC_A_SERVICE_ADDRESS + 1] = {
+	[IPVS_IPSEC_A_SERVICE_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+};
+
+/* IPVS_IPSEC_CMD_SERVICE_GET - do */
+static const struct nla_policy ipvs_ipsec_service_get_nl_policy[IPVS_IPSEC_A_SERVICE_ADDRESS + 1] = {
+	[IPVS_IPSEC_A_SERVICE_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+};
+
+/* IPVS_IPSEC_CMD_SERVER_NEW - do */
+static const struct nla_policy ipvs_ipsec_server_new_nl_policy[IPVS_IPSEC_A_SERVER_WEIGHT + 1] = {
+	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_METHOD] = NLA_POLICY_MAX(NLA_U32, 3),
+	[IPVS_IPSEC_A_SERVER_WEIGHT] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_server_weight_range),
+};
+
+/* IPVS_IPSEC_CMD_SERVER_SET - do */
+static const struct nla_policy ipvs_ipsec_server_set_nl_policy[IPVS_IPSEC_A_SERVER_WEIGHT + 1] = {
+	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_METHOD] = NLA_POLICY_MAX(NLA_U32, 3),
+	[IPVS_IPSEC_A_SERVER_WEIGHT] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_server_weight_range),
+};
+
+/* IPVS_IPSEC_CMD_SERVER_DEL - do */
+static const struct nla_policy ipvs_ipsec_server_del_nl_policy[IPVS_IPSEC_A_SERVER_ADDRESS + 1] = {
+	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+};
+
+/* IPVS_IPSEC_CMD_SERVER_GET - do */
+static const struct nla_policy ipvs_ipsec_server_get_do_nl_policy[IPVS_IPSEC_A_SERVER_ADDRESS + 1] = {
+	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+};
+
+/* IPVS_IPSEC_CMD_SERVER_GET - dump */
+static const struct nla_policy ipvs_ipsec_server_get_dump_nl_policy[IPVS_IPSEC_A_SERVER_SERVICE + 1] = {
+	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
+};
+
+/* Ops table for ipvs_ipsec */
+static const struct genl_split_ops ipvs_ipsec_nl_ops[] = {
+	{
+		.cmd		= IPVS_IPSEC_CMD_SERVICE_NEW,
+		.doit		= ipvs_ipsec_nl_service_new_doit,
+		.policy		= ipvs_ipsec_service_new_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_SERVICE_SCHEDULER,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_SERVICE_SET,
+		.doit		= ipvs_ipsec_nl_service_set_doit,
+		.policy		= ipvs_ipsec_service_set_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_SERVICE_SCHEDULER,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_SERVICE_DEL,
+		.doit		= ipvs_ipsec_nl_service_del_doit,
+		.policy		= ipvs_ipsec_service_del_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_SERVICE_ADDRESS,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_SERVICE_GET,
+		.doit		= ipvs_ipsec_nl_service_get_doit,
+		.policy		= ipvs_ipsec_service_get_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_SERVICE_ADDRESS,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd	= IPVS_IPSEC_CMD_SERVICE_GET,
+		.dumpit	= ipvs_ipsec_nl_service_get_dumpit,
+		.flags	= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DUMP,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_SERVER_NEW,
+		.doit		= ipvs_ipsec_nl_server_new_doit,
+		.policy		= ipvs_ipsec_server_new_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_SERVER_WEIGHT,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_SERVER_SET,
+		.doit		= ipvs_ipsec_nl_server_set_doit,
+		.policy		= ipvs_ipsec_server_set_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_SERVER_WEIGHT,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_SERVER_DEL,
+		.doit		= ipvs_ipsec_nl_server_del_doit,
+		.policy		= ipvs_ipsec_server_del_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_SERVER_ADDRESS,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_SERVER_GET,
+		.doit		= ipvs_ipsec_nl_server_get_doit,
+		.policy		= ipvs_ipsec_server_get_do_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_SERVER_ADDRESS,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_SERVER_GET,
+		.dumpit		= ipvs_ipsec_nl_server_get_dumpit,
+		.policy		= ipvs_ipsec_server_get_dump_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_SERVER_SERVICE,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DUMP,
+	},
+	{
+		.cmd	= IPVS_IPSEC_CMD_ENTRY_GET,
+		.dumpit	= ipvs_ipsec_nl_entry_get_dumpit,
+		.flags	= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DUMP,
+	},
+	{
+		.cmd	= IPVS_IPSEC_CMD_STATUS_GET,
+		.doit	= ipvs_ipsec_nl_status_get_doit,
+		.flags	= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd	= IPVS_IPSEC_CMD_FLUSH,
+		.doit	= ipvs_ipsec_nl_flush_doit,
+		.flags	= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+};
+
+struct genl_family ipvs_ipsec_nl_family __ro_after_init = {
+	.name		= IPVS_IPSEC_FAMILY_NAME,
+	.version	= IPVS_IPSEC_FAMILY_VERSION,
+	.netnsok	= true,
+	.parallel_ops	= true,
+	.module		= THIS_MODULE,
+	.split_ops	= ipvs_ipsec_nl_ops,
+	.n_split_ops	= ARRAY_SIZE(ipvs_ipsec_nl_ops),
+};

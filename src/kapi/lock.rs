@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Spinlocks that softirq and process context share.
+//!
+//! C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
+
+use super::bindings;
+use kernel::{
+    alloc::AllocError,
+    prelude::*,
+    types::{NotThreadSafe, Opaque},
+};
+
+/// `N` spinlocks, each for a share of a table's buckets. They guard no data of their own: the
+/// table says what they guard.
+///
+/// # Invariants
+///
+/// The locks are initialised, and stay where they are.
+pub(crate) struct Stripes<const N: usize>(KBox<[Opaque<bindings::spinlock_t>; N]>);
+
+// SAFETY: Spinlocks are made to be shared.
+unsafe impl<const N: usize> Send for Stripes<N> {}
+// SAFETY: Spinlocks are made to be shared.
+unsafe impl<const N: usize> Sync for Stripes<N> {}
+
+impl<const N: usize> Stripes<N> {
+    /// Unlocked locks. Sleeps.
+    pub(crate) fn new() -> Result<Self, AllocError> {
+        let locks = KBox::new([const { Opaque::uninit() }; N], GFP_KERNEL)?;
+        for lock in locks.iter() {
+            // SAFETY: `lock` is memory for a spinlock that nobody knows yet.
+            unsafe { bindings::ipvs_ipsec_spin_lock_init(lock.get()) };
+        }
+        // INVARIANT: Just initialised, and the box is never moved out of.
+        Ok(Stripes(locks))
+    }
+
+    /// Takes the lock for `hash`, with softirqs off on this CPU.
+    ///
+    /// Whoever holds one may take another of a greater `level` (lockdep's subclass, 0 to 7).
+    #[inline]
+    pub(crate) fn lock(&self, hash: usize, level: usize) -> StripeGuard<'_> {
+        const { assert!(N.is_power_of_two()) };
+        let lock = &self.0[hash & (N - 1)];
+        let level = c_int::try_from(level).unwrap_or(0);
+        // SAFETY: The lock is initialised by the type invariant.
+        unsafe { bindings::ipvs_ipsec_spin_lock_bh_nested(lock.get(), level) };
+        // INVARIANT: It has just been taken.
+        StripeGuard(lock, NotThreadSafe)
+    }
+}
+
+/// Evidence that a lock is held.
+///
+/// # Invariants
+///
+/// This CPU holds the lock.
+pub(crate) struct StripeGuard<'a>(&'a Opaque<bindings::spinlock_t>, NotThreadSafe);
+
+impl Drop for StripeGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::ipvs_ipsec_spin_unlock_bh(self.0.get()) };
+    }
+}

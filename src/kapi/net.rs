@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network namespaces.
+//!
+//! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
+
+use super::bindings;
+use core::ptr::NonNull;
+
+/// A network namespace, `struct net`, that the holder knows to be alive.
+///
+/// # Invariants
+///
+/// The namespace outlives `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct Net<'a>(
+    NonNull<bindings::net>,
+    core::marker::PhantomData<&'a bindings::net>,
+);
+
+impl Net<'_> {
+    /// Wraps a pointer that C handed out.
+    ///
+    /// # Safety
+    ///
+    /// The namespace must outlive the lifetime of the result.
+    pub(super) unsafe fn from_raw(net: NonNull<bindings::net>) -> Self {
+        // INVARIANT: By the safety requirements.
+        Net(net, core::marker::PhantomData)
+    }
+
+    pub(super) fn as_ptr(self) -> *mut bindings::net {
+        self.0.as_ptr()
+    }
+}

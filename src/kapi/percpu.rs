@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters that each CPU keeps for itself.
+//!
+//! C header: [`include/linux/percpu.h`](srctree/include/linux/percpu.h)
+
+use super::bindings;
+use core::ptr::NonNull;
+use kernel::{alloc::AllocError, prelude::*};
+
+/// `N` counters of 64 bits on every CPU.
+///
+/// # Invariants
+///
+/// The pointer is a per-CPU allocation of `N` counters that this owns.
+pub(crate) struct Counters<const N: usize>(NonNull<u64>);
+
+// SAFETY: Each CPU writes its own counters only, and whole words are read.
+unsafe impl<const N: usize> Send for Counters<N> {}
+// SAFETY: As above.
+unsafe impl<const N: usize> Sync for Counters<N> {}
+
+impl<const N: usize> Counters<N> {
+    /// Counters that stand at zero. Sleeps.
+    pub(crate) fn new() -> Result<Self, AllocError> {
+        // SAFETY: Allocating has no requirements; the memory comes zeroed.
+        let counters = unsafe { bindings::ipvs_ipsec_alloc_percpu_u64(N) };
+        // INVARIANT: A fresh allocation of `N` counters.
+        NonNull::new(counters).map(Counters).ok_or(AllocError)
+    }
+
+    /// Adds `n` to counter `index` of this CPU. An index that is none is not counted.
+    #[inline]
+    pub(crate) fn add(&self, index: usize, n: u64) {
+        if index < N {
+            // SAFETY: By the type invariant, and `index` is in bounds.
+            unsafe { bindings::ipvs_ipsec_this_cpu_add(self.0.as_ptr().wrapping_add(index), n) };
+        }
+    }
+
+    /// Counter `index` summed over all CPUs; 0 for an index that is none.
+    pub(crate) fn sum(&self, index: usize) -> u64 {
+        if index >= N {
+            return 0;
+        }
+        // SAFETY: By the type invariant, and `index` is in bounds.
+        unsafe { bindings::ipvs_ipsec_percpu_sum(self.0.as_ptr().wrapping_add(index)) }
+    }
+}
+
+impl<const N: usize> Drop for Counters<N> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant we own the allocation. May be called in any context.
+        unsafe { bindings::free_percpu(self.0.as_ptr().cast()) };
+    }
+}

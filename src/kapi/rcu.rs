@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Objects that readers find without a lock, and whose end waits for them.
+//!
+//! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
+
+use super::bindings;
+use core::ops::Deref;
+use kernel::{
+    alloc::AllocError,
+    prelude::*,
+    sync::{
+        atomic::{Acquire, Atomic, Full},
+        Arc, ArcBorrow,
+    },
+    types::Opaque,
+};
+
+pub(crate) use kernel::sync::rcu::Guard;
+
+/// Gives `object` to a callback that drops it after a grace period.
+///
+/// # Safety
+///
+/// `head` must be a field of `object` at offset 0, not used for anything else, and no new reader
+/// may find the object any more.
+pub(super) unsafe fn drop_later<T: Send>(object: KBox<T>) {
+    let head: *mut bindings::callback_head = KBox::into_raw(object).cast();
+    // SAFETY: By the safety requirements `head` is the object's own; `drop_now` frees the object.
+    unsafe { bindings::call_rcu(head, Some(drop_now::<T>)) };
+}
+
+/// Called by RCU when a grace period has passed.
+///
+/// # Safety
+///
+/// `head` comes from [`drop_later`] of the same `T`.
+unsafe extern "C" fn drop_now<T>(head: *mut bindings::callback_head) {
+    // SAFETY: `drop_later` took the pointer out of a box of this type.
+    drop(unsafe { KBox::<T>::from_raw(head.cast()) });
+}
+
+/// The head of an object that [`drop_later`] takes; must be its first field.
+#[repr(transparent)]
+pub(super) struct Head(Opaque<bindings::callback_head>);
+
+// SAFETY: Only whoever gives the object to RCU touches its head.
+unsafe impl Send for Head {}
+// SAFETY: As above.
+unsafe impl Sync for Head {}
+
+impl Head {
+    /// A head that is not used yet.
+    pub(super) const fn new() -> Self {
+        Head(Opaque::uninit())
+    }
+}
+
+#[repr(C)]
+struct Inner<T> {
+    head: Head,
+    value: T,
+}
+
+/// A value for a [`Cell`], or out of one. Whoever has it may keep it.
+pub(crate) struct Snapshot<T>(Arc<Inner<T>>);
+
+impl<T> Snapshot<T> {
+    /// Allocates for `value`. Sleeps.
+    pub(crate) fn new(value: T) -> Result<Self, AllocError> {
+        let inner = Inner {
+            head: Head::new(),
+            value,
+        };
+        Arc::new(inner, GFP_KERNEL).map(Snapshot)
+    }
+}
+
+impl<T> Deref for Snapshot<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.value
+    }
+}
+
+/// A pointer to a value that readers follow while others replace the value.
+///
+/// # Invariants
+///
+/// The pointer comes out of an `Arc`, and the cell owns that reference to it.
+pub(crate) struct Cell<T: Send + Sync + 'static>(Atomic<*mut Inner<T>>);
+
+impl<T: Send + Sync + 'static> Cell<T> {
+    /// A cell that holds `value`. Sleeps.
+    pub(crate) fn new(value: T) -> Result<Self, AllocError> {
+        // INVARIANT: The pointer comes out of an `Arc` that becomes ours.
+        Ok(Cell(Atomic::new(Self::release(Snapshot::new(value)?))))
+    }
+
+    /// The value as of now, for as long as the guard lives.
+    #[inline]
+    pub(crate) fn read<'g>(&'g self, _: &'g Guard) -> &'g T {
+        // ORDERING: Pairs with the exchange in `replace`, so that the value is seen whole.
+        let inner = self.0.load(Acquire);
+        // SAFETY: By the type invariant this is alive. `replace` lets it live until the guard's
+        // critical section ends, and `drop` has exclusive access.
+        unsafe { &(*inner).value }
+    }
+
+    /// The value as of now, for as long as one likes.
+    pub(crate) fn snapshot(&self) -> Snapshot<T> {
+        let _guard = Guard::new();
+        // ORDERING: As in `read`.
+        let inner = self.0.load(Acquire);
+        // SAFETY: As in `read`; the cell's own reference is not dropped while the guard lives.
+        Snapshot(unsafe { ArcBorrow::from_raw(inner) }.into())
+    }
+
+    /// Puts `value` in the place of the old one, which is dropped after a grace period.
+    pub(crate) fn replace(&self, value: Snapshot<T>) {
+        // ORDERING: Publishes the value to the loads in `read` and `snapshot`.
+        let old = self.0.xchg(Self::release(value), Full);
+        // SAFETY: By the type invariant the reference to `old` is ours, and the exchange has made
+        // it this call's. A value is in one cell at most, once: its head is free.
+        unsafe { bindings::call_rcu((*old).head.0.get(), Some(drop_reference::<T>)) };
+    }
+
+    fn release(value: Snapshot<T>) -> *mut Inner<T> {
+        Arc::into_raw(value.0).cast_mut()
+    }
+}
+
+/// Called by RCU when a grace period has passed.
+///
+/// # Safety
+///
+/// `head` is that of a value which a [`Cell`] gave up, with the cell's reference.
+unsafe extern "C" fn drop_reference<T>(head: *mut bindings::callback_head) {
+    // SAFETY: The head is the first field, and the reference is ours.
+    drop(unsafe { Arc::from_raw(head.cast_const().cast::<Inner<T>>()) });
+}
+
+impl<T: Send + Sync + 'static> Drop for Cell<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the reference is ours. There are no readers: they borrow
+        // the cell.
+        drop(unsafe { Arc::from_raw(self.0.get_mut().cast_const()) });
+    }
+}
+
+/// Waits, when dropped, until every callback given to RCU has run. The last field of a module.
+pub(crate) struct Barrier;
+
+impl Drop for Barrier {
+    fn drop(&mut self) {
+        kernel::sync::rcu::rcu_barrier();
+    }
+}

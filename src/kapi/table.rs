@@ -1,0 +1,560 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A hash table of objects with several keys, read under RCU and resized under its readers.
+//!
+//! Each object hangs in `N` indices at once, by a hash each. Readers take no lock. Writers take
+//! the stripe lock of the object's hash in index 0, which is the lock of the object, and with it
+//! one of a further index at a time. A stripe lock covers all buckets whose number ends in the
+//! same bits, in every size of the table, so that it stays the right one during a resize.
+//!
+//! A chain ends in a marker that names its bucket. A reader who meets the marker of another bucket
+//! was led astray by an object that was linked elsewhere under it, and begins again. In the manner
+//! of `include/linux/rculist_nulls.h` and `lib/rhashtable.c`.
+
+use super::{
+    lock::{StripeGuard, Stripes},
+    rcu::{self, Guard},
+    work::breathe,
+};
+use core::{
+    marker::PhantomData,
+    mem::offset_of,
+    ops::Deref,
+    ptr::{self, NonNull},
+};
+use kernel::{
+    alloc::AllocError,
+    num::casts::u32_as_usize,
+    prelude::*,
+    sync::atomic::{Acquire, Atomic, Full, Relaxed, Release},
+};
+
+/// Number of stripe locks of an index, and least number of its buckets.
+pub(crate) const STRIPES: usize = 256;
+
+/// Objects a reader looks at in one chain before it gives up, so that no packet takes for ever.
+const MAX_WALK: usize = 1024;
+
+/// Times a reader begins again.
+const MAX_RESTARTS: usize = 3;
+
+/// Bucket arrays a reader may meet: the one it found, its successor, and one more for a resize
+/// that began when the first had ended.
+const MAX_SIZES: usize = 3;
+
+/// Objects moved to another bucket under one hold of a lock.
+const MOVE_BATCH: usize = 64;
+
+/// The pointer to what comes next in a chain: an object's [`Link`], or an end marker.
+#[repr(transparent)]
+struct Next(Atomic<*mut Link>);
+
+impl Next {
+    /// The marker that ends the chain which begins here.
+    fn marker(&self) -> *mut Link {
+        ptr::from_ref(self)
+            .cast_mut()
+            .cast::<Link>()
+            .map_addr(|addr| addr | 1)
+    }
+
+    /// The link that comes next; `None` at the end of the chain.
+    fn link(next: *mut Link) -> Option<NonNull<Link>> {
+        NonNull::new(next).filter(|link| link.addr().get() & 1 == 0)
+    }
+}
+
+/// An object's place in an index.
+///
+/// # Invariants
+///
+/// While linked, `prev` is what points here. It changes only under the stripe lock.
+#[repr(C)]
+struct Link {
+    next: Next,
+    prev: Atomic<*mut Next>,
+}
+
+impl Link {
+    const fn new() -> Self {
+        Link {
+            next: Next(Atomic::new(ptr::null_mut())),
+            prev: Atomic::new(ptr::null_mut()),
+        }
+    }
+
+    /// Puts the link at the head of a chain. The caller holds the stripe lock of the chain.
+    fn link(&self, head: &Next) {
+        let next = head.0.load(Relaxed);
+        // ORDERING: Release, for a reader that stands here while the link changes chains.
+        self.next.0.store(next, Release);
+        self.prev.store(ptr::from_ref(head).cast_mut(), Relaxed);
+        if let Some(next) = Next::link(next) {
+            // SAFETY: What is linked is alive while we hold the stripe lock.
+            let next = unsafe { next.as_ref() };
+            next.prev
+                .store(ptr::from_ref(&self.next).cast_mut(), Relaxed);
+        }
+        // ORDERING: Publishes the node to the loads of `Table::chain` and `Chain::next`.
+        head.0.store(ptr::from_ref(self).cast_mut(), Release);
+    }
+
+    /// Takes the link out of its chain; `false` if it is in none. Readers who stand here go on.
+    /// The caller holds the stripe lock of the chain.
+    fn unlink(&self) -> bool {
+        let Some(prev) = NonNull::new(self.prev.xchg(ptr::null_mut(), Relaxed)) else {
+            return false;
+        };
+        let next = self.next.0.load(Relaxed);
+        if let Some(next) = Next::link(next) {
+            // SAFETY: What is linked is alive while we hold the stripe lock.
+            unsafe { next.as_ref() }.prev.store(prev.as_ptr(), Relaxed);
+        }
+        // SAFETY: By the type invariant this is what points here: another link, or a slot.
+        let prev = unsafe { prev.as_ref() };
+        // ORDERING: Release, so that the next node is seen whole through this link too.
+        prev.0.store(next, Release);
+        true
+    }
+}
+
+/// The buckets of an index, in one of its sizes.
+struct Buckets {
+    slots: KVVec<Next>,
+    /// The bucket array that objects are moving to.
+    successor: Atomic<*mut Buckets>,
+}
+
+impl Buckets {
+    /// `count` empty buckets, a power of two. Sleeps.
+    fn new(count: usize) -> Result<KBox<Self>, AllocError> {
+        let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            slots.push(Next(Atomic::new(ptr::null_mut())), GFP_KERNEL)?;
+        }
+        // From here on the slots stay where they are.
+        for slot in &slots {
+            slot.0.store(slot.marker(), Relaxed);
+        }
+        KBox::new(
+            Buckets {
+                slots,
+                successor: Atomic::new(ptr::null_mut()),
+            },
+            GFP_KERNEL,
+        )
+    }
+
+    #[inline]
+    fn slot(&self, hash: u32) -> &Next {
+        &self.slots[u32_as_usize(hash) & (self.slots.len() - 1)]
+    }
+}
+
+/// One way to find objects.
+///
+/// # Invariants
+///
+/// `buckets` comes out of a box that is owned here; a grace period passes before it is freed.
+struct Index {
+    buckets: Atomic<*mut Buckets>,
+    locks: Stripes<STRIPES>,
+}
+
+impl Index {
+    fn new() -> impl Init<Self, Error> {
+        try_init!(Index {
+            locks: Stripes::new()?,
+            // INVARIANT: The pointer comes out of a box that becomes ours.
+            buckets: Atomic::new(KBox::into_raw(Buckets::new(STRIPES)?)),
+        })
+    }
+
+    /// The bucket arrays, from the one that readers begin with to the one that objects move to.
+    #[inline]
+    fn sizes<'g>(&'g self, _: &'g Guard) -> impl Iterator<Item = &'g Buckets> {
+        // ORDERING: Pairs with the stores in `Table::resize`, so that the slots are seen whole.
+        let mut next = self.buckets.load(Acquire);
+        core::iter::from_fn(move || {
+            // SAFETY: By the type invariant what is not null lives as long as the guard.
+            let buckets = unsafe { next.as_ref() }?;
+            // ORDERING: As above. Besides, who misses an object in a chain because it was moved
+            // has read a link that was stored after `successor`, with Acquire.
+            next = buckets.successor.load(Acquire);
+            Some(buckets)
+        })
+        .take(MAX_SIZES)
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant. There are no readers: they borrow the index. Nor is
+        // there a successor: `Table::resize` borrows the index too.
+        drop(unsafe { KBox::from_raw(*self.buckets.get_mut()) });
+    }
+}
+
+/// An object in a table.
+#[repr(C)]
+pub(crate) struct Node<T, const N: usize> {
+    // The first field: RCU frees by it.
+    head: rcu::Head,
+    links: [Link; N],
+    hashes: [Atomic<u32>; N],
+    value: T,
+}
+
+impl<T, const N: usize> Node<T, N> {
+    /// The node whose place in index `index` is `link`.
+    ///
+    /// # Safety
+    ///
+    /// `link` is in a chain of this index of a table of this type, and alive for `'a`.
+    #[inline]
+    unsafe fn from_link<'a>(link: NonNull<Link>, index: usize) -> &'a Self {
+        let offset = offset_of!(Self, links) + index * size_of::<Link>();
+        // SAFETY: By the safety requirements the link lies at this offset of a live node.
+        unsafe { link.byte_sub(offset).cast::<Self>().as_ref() }
+    }
+}
+
+impl<T, const N: usize> Deref for Node<T, N> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// The nodes of a chain, as they are met.
+struct Chain<'g, T, const N: usize> {
+    next: *mut Link,
+    index: usize,
+    _nodes: PhantomData<&'g Node<T, N>>,
+}
+
+impl<'g, T, const N: usize> Iterator for Chain<'g, T, N> {
+    type Item = &'g Node<T, N>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let link = Next::link(self.next)?;
+        // SAFETY: `Table::chain` made this for one of its chains and the life of a guard, while
+        // which no node is freed.
+        let node = unsafe { Node::from_link(link, self.index) };
+        // ORDERING: Pairs with the stores of `Link`, so that nodes are seen whole.
+        // SAFETY: As above.
+        self.next = unsafe { link.as_ref() }.next.0.load(Acquire);
+        Some(node)
+    }
+}
+
+/// What became of an insertion.
+pub(crate) enum Inserted<'g, T, const N: usize> {
+    /// The object is in the table.
+    New(&'g Node<T, N>),
+    /// Another was there before it, and remains.
+    Rival(&'g Node<T, N>),
+}
+
+/// The table. It owns its objects.
+///
+/// # Invariants
+///
+/// An object is linked in all indices or in none whenever nobody holds its lock, its stripe lock
+/// in index 0. The hashes of an object change only under its lock.
+pub(crate) struct Table<T: Send + Sync + 'static, const N: usize> {
+    indices: [Index; N],
+    count: Atomic<i64>,
+    /// Set while objects move; only one resize at a time.
+    resizing: Atomic<i32>,
+    /// Counts the beginnings and ends of resizes.
+    generation: Atomic<u32>,
+    _owns: PhantomData<Node<T, N>>,
+}
+
+// SAFETY: Objects are shared between CPUs and dropped by any, which `T: Send + Sync` allows.
+unsafe impl<T: Send + Sync, const N: usize> Send for Table<T, N> {}
+// SAFETY: As above.
+unsafe impl<T: Send + Sync, const N: usize> Sync for Table<T, N> {}
+
+impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
+    /// An empty table of the least size. Sleeps.
+    pub(crate) fn new() -> impl Init<Self, Error> {
+        try_init!(Table {
+            indices <- pin_init::init_array_from_fn(|_| Index::new()),
+            count: Atomic::new(0),
+            resizing: Atomic::new(0),
+            generation: Atomic::new(0),
+            _owns: PhantomData,
+        })
+    }
+
+    /// Number of objects.
+    pub(crate) fn count(&self) -> usize {
+        usize::try_from(self.count.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// Number of buckets of an index.
+    pub(crate) fn size(&self) -> usize {
+        let guard = Guard::new();
+        let first = self.indices.first();
+        first
+            .and_then(|index| index.sizes(&guard).next())
+            .map_or(0, |buckets| buckets.slots.len())
+    }
+
+    /// A number that changes whenever objects change buckets.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Acquire)
+    }
+
+    /// The first object of index `I` with this `hash` that is `wanted`, the latest linked first.
+    #[inline]
+    pub(crate) fn find<'g, const I: usize>(
+        &'g self,
+        guard: &'g Guard,
+        hash: u32,
+        wanted: impl Fn(&T) -> bool,
+    ) -> Option<&'g Node<T, N>> {
+        self.indices[I]
+            .sizes(guard)
+            .find_map(|buckets| self.search::<I>(guard, buckets.slot(hash), hash, &wanted))
+    }
+
+    #[inline]
+    fn search<'g, const I: usize>(
+        &'g self,
+        guard: &'g Guard,
+        slot: &'g Next,
+        hash: u32,
+        wanted: &impl Fn(&T) -> bool,
+    ) -> Option<&'g Node<T, N>> {
+        for _ in 0..MAX_RESTARTS {
+            let mut chain = self.chain(guard, I, slot);
+            let found = chain
+                .by_ref()
+                .take(MAX_WALK)
+                .find(|node| node.hashes[I].load(Relaxed) == hash && wanted(node));
+            if found.is_some() {
+                return found;
+            }
+            if chain.next == slot.marker() {
+                break;
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn chain<'g>(&'g self, _: &'g Guard, index: usize, slot: &'g Next) -> Chain<'g, T, N> {
+        Chain {
+            // ORDERING: Pairs with the stores of `Link`, so that nodes are seen whole.
+            next: slot.0.load(Acquire),
+            index,
+            _nodes: PhantomData,
+        }
+    }
+
+    /// Inserts `value` with its hashes, unless index 0 has an object of the same hash that is its
+    /// `rival`. Does not sleep.
+    pub(crate) fn insert<'g>(
+        &'g self,
+        guard: &'g Guard,
+        value: T,
+        hashes: [u32; N],
+        rival: impl Fn(&T) -> bool,
+    ) -> Result<Inserted<'g, T, N>, AllocError> {
+        const { assert!(N > 0) };
+        let hash = hashes[0];
+        let node = KBox::new(
+            Node {
+                head: rcu::Head::new(),
+                links: [const { Link::new() }; N],
+                hashes: hashes.map(Atomic::new),
+                value,
+            },
+            GFP_ATOMIC,
+        )?;
+        let _object = self.indices[0].locks.lock(u32_as_usize(hash), 0);
+        if let Some(rival) = self.find::<0>(guard, hash, rival) {
+            return Ok(Inserted::Rival(rival));
+        }
+        // SAFETY: The table owns the node from here on; it is freed a grace period after it was
+        // removed, which ends after the guard.
+        let node = unsafe { &*KBox::into_raw(node) };
+        self.link(guard, 0, node);
+        for index in 1..N {
+            let _lock = self.lock(index, node);
+            self.link(guard, index, node);
+        }
+        self.count.add(1, Relaxed);
+        Ok(Inserted::New(node))
+    }
+
+    /// Removes an object; it is dropped after a grace period. `false` if it is not in the table
+    /// any more. Does not sleep.
+    pub(crate) fn remove<'g>(&'g self, _: &'g Guard, node: &'g Node<T, N>) -> bool {
+        let _object = self.lock(0, node);
+        if !node.links[0].unlink() {
+            return false;
+        }
+        for index in 1..N {
+            let _lock = self.lock(index, node);
+            node.links[index].unlink();
+        }
+        self.count.add(-1, Relaxed);
+        // SAFETY: The node came out of a box in `insert`. The head is its first field; it is in
+        // no chain any more, and as it was in index 0 nobody has given it to RCU before.
+        unsafe { rcu::drop_later(KBox::from_raw(ptr::from_ref(node).cast_mut())) };
+        true
+    }
+
+    /// Gives an object that is in the table the hash `hash` in index `I`, which is not 0, and puts
+    /// it before all others of its bucket. `change` is called when no reader finds the object in
+    /// this index. Does not sleep.
+    pub(crate) fn relink<'g, const I: usize>(
+        &'g self,
+        guard: &'g Guard,
+        node: &'g Node<T, N>,
+        hash: u32,
+        change: impl FnOnce(),
+    ) {
+        const { assert!(I > 0 && I < N) };
+        let _object = self.lock(0, node);
+        {
+            let _lock = self.lock(I, node);
+            if !node.links[I].unlink() {
+                return;
+            }
+        }
+        change();
+        node.hashes[I].store(hash, Relaxed);
+        let _lock = self.lock(I, node);
+        self.link(guard, I, node);
+    }
+
+    /// Calls `visit` for the objects of bucket `number` of index 0; `false` if there is no such
+    /// bucket. During a resize it may miss some: see [`Table::generation`].
+    pub(crate) fn visit<'g>(
+        &'g self,
+        guard: &'g Guard,
+        number: usize,
+        visit: impl FnMut(&'g Node<T, N>),
+    ) -> bool {
+        let first = self.indices.first();
+        let slot = first
+            .and_then(|index| index.sizes(guard).next())
+            .and_then(|buckets| buckets.slots.get(number));
+        if let Some(slot) = slot {
+            self.chain(guard, 0, slot).for_each(visit);
+        }
+        slot.is_some()
+    }
+
+    /// Gives every index `count` buckets, or the least power of two that is not less. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while another resize goes on, `ENOMEM`; objects can then be found as before.
+    pub(crate) fn resize(&self, count: usize) -> Result {
+        let count = count
+            .max(STRIPES)
+            .checked_next_power_of_two()
+            .ok_or(EINVAL)?;
+        if self.resizing.xchg(1, Full) != 0 {
+            return Err(EBUSY);
+        }
+        self.generation.add(1, Relaxed);
+        let result = (0..N).try_for_each(|index| self.resize_index(index, count));
+        self.generation.add(1, Relaxed);
+        // ORDERING: Pairs with the exchange above in the next resize.
+        self.resizing.store(0, Release);
+        result
+    }
+
+    /// Only called by [`Table::resize`], one at a time.
+    fn resize_index(&self, index: usize, count: usize) -> Result {
+        let buckets = &self.indices[index].buckets;
+        let new = KBox::into_raw(Buckets::new(count)?);
+        // SAFETY: The box is not freed before the index is, or the next resize.
+        let to = unsafe { &*new };
+        let old = buckets.load(Relaxed);
+        // SAFETY: By the type invariant of `Index` this is live, and only we would free it.
+        let from = unsafe { &*old };
+
+        // ORDERING: Who misses an object because it was moved sees where to.
+        from.successor.store(new, Release);
+        for (number, slot) in from.slots.iter().enumerate() {
+            while self.move_tail(index, number, slot, to) {}
+            breathe();
+        }
+        // ORDERING: Publishes the slots to `Index::sizes`.
+        buckets.store(new, Release);
+        // Readers may still be in the old slots, and writers on their way through them.
+        kernel::sync::rcu::synchronize_rcu();
+        // SAFETY: The pointer came out of a box, and nobody can find it any more.
+        drop(unsafe { KBox::from_raw(old) });
+        Ok(())
+    }
+
+    /// Moves some objects from the end of the chain at `slot`, number `number`, to their buckets
+    /// in `to`. `false` if there was none.
+    ///
+    /// A reader who stands at the last object has missed nothing when it moves, and one who comes
+    /// too late finds it in the successor.
+    fn move_tail(&self, index: usize, number: usize, slot: &Next, to: &Buckets) -> bool {
+        let _lock = self.indices[index].locks.lock(number, index);
+        let guard = Guard::new();
+        let mut tail = [None; MOVE_BATCH];
+        let mut length = 0;
+        for node in self.chain(&guard, index, slot) {
+            tail[length % MOVE_BATCH] = Some(node);
+            length += 1;
+        }
+        for back in 1..=length.min(MOVE_BATCH) {
+            if let Some(node) = tail[(length - back) % MOVE_BATCH] {
+                let link = &node.links[index];
+                let prev = NonNull::new(link.prev.load(Relaxed));
+                link.link(to.slot(node.hashes[index].load(Relaxed)));
+                if let Some(prev) = prev {
+                    // SAFETY: By the type invariant of `Link`, and we hold the stripe lock.
+                    let prev = unsafe { prev.as_ref() };
+                    // ORDERING: After the object can be found in its new bucket.
+                    prev.0.store(slot.marker(), Release);
+                }
+            }
+        }
+        length > 0
+    }
+
+    /// Takes the lock of index `index` for an object.
+    #[inline]
+    fn lock(&self, index: usize, node: &Node<T, N>) -> StripeGuard<'_> {
+        let hash = u32_as_usize(node.hashes[index].load(Relaxed));
+        self.indices[index].locks.lock(hash, index)
+    }
+
+    /// Links an object in index `index`. The caller holds the stripe lock.
+    fn link(&self, guard: &Guard, index: usize, node: &Node<T, N>) {
+        let hash = node.hashes[index].load(Relaxed);
+        if let Some(buckets) = self.indices[index].sizes(guard).last() {
+            node.links[index].link(buckets.slot(hash));
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static, const N: usize> Drop for Table<T, N> {
+    fn drop(&mut self) {
+        let guard = Guard::new();
+        for number in 0..self.size() {
+            self.visit(&guard, number, |node| {
+                // SAFETY: The node came out of a box in `insert`, and nobody else can find it: we
+                // have exclusive access. The chain has been read past it, and is not read again.
+                drop(unsafe { KBox::from_raw(ptr::from_ref(node).cast_mut()) });
+            });
+        }
+    }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! /proc/sys/net/ipvs_ipsec: what an administrator may tune. Documentation/sysctl.rst tells how.
+
+use crate::{
+    ike::state::State,
+    kapi::{
+        sysctl::{Setting, Table},
+        time, Net,
+    },
+};
+use kernel::prelude::*;
+
+const INITIAL_TIMEOUT: usize = 0;
+const ESTABLISHED_TIMEOUT: usize = 1;
+
+/// Seconds in an hour and in thirty days.
+const HOUR: c_int = 3600;
+const MONTH: c_int = 30 * 24 * HOUR;
+
+static SETTINGS: [Setting; 2] = [
+    Setting {
+        name: c"isakmp_initial_timeout",
+        default: 10,
+        min: &1,
+        max: &HOUR,
+    },
+    Setting {
+        name: c"isakmp_established_timeout",
+        default: 8 * HOUR,
+        min: &1,
+        max: &MONTH,
+    },
+];
+
+/// The settings of a namespace.
+pub(crate) struct Settings(Table<{ SETTINGS.len() }>);
+
+impl Settings {
+    /// The defaults. Sleeps.
+    pub(crate) fn new(net: Net<'_>) -> Result<Self> {
+        Table::new(net, c"net/ipvs_ipsec", &SETTINGS).map(Settings)
+    }
+
+    /// How long an entry lives in a state without being heard of, in jiffies.
+    #[inline]
+    pub(crate) fn timeout(&self, state: State) -> u64 {
+        let seconds = match state {
+            State::Initial => self.0.get::<INITIAL_TIMEOUT>(),
+            State::Established => self.0.get::<ESTABLISHED_TIMEOUT>(),
+        };
+        time::from_seconds(u64::try_from(seconds).unwrap_or(0))
+    }
+}
