@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Fixtures, and the check of the kernel's log after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kt import module
+from kt.bench import Bench
+from kt.genl import Genl
+from kt.kmsg import KernelLog, bad_lines, excerpt
+from kt.net import Network, Ns
+from kt.tool import Tool
+
+LOG = pytest.StashKey[KernelLog]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Read the log from here on; let bursts of thousands of packets through."""
+    session.config.stash[LOG] = KernelLog()
+    Path("/proc/sys/net/core/netdev_max_backlog").write_text("100000\n", encoding="ascii")
+
+
+def _check_log(item: pytest.Item) -> None:
+    lines = item.config.stash[LOG].news()
+    if bad_lines(lines):
+        pytest.fail(f"the kernel's log after {item.name}:\n{excerpt(lines)}", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item):  # type: ignore[no-untyped-def]
+    """A test that upsets the kernel fails, whatever else it saw."""
+    try:
+        result = yield
+    except BaseException as error:
+        lines = item.config.stash[LOG].news()
+        if bad_lines(lines):
+            error.add_note(f"the kernel's log:\n{excerpt(lines)}")
+        raise
+    _check_log(item)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item):  # type: ignore[no-untyped-def]
+    """So does the removal of a topology."""
+    result = yield
+    _check_log(item)
+    return result
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _module() -> Iterator[None]:
+    """The module is loaded when the first test begins."""
+    module.load()
+    yield
+
+
+@pytest.fixture(scope="session")
+def _bench() -> Iterator[Bench]:
+    """The topology of kt/bench.py, made once."""
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def bench(_bench: Bench) -> Bench:
+    """The topology with one service, rr over three servers, and no entry."""
+    module.load()
+    _bench.reopen()
+    _bench.setup()
+    return _bench
+
+
+@pytest.fixture(scope="session")
+def _quiet() -> Iterator[Network]:
+    """Two namespaces without links, for the tests of the configuration."""
+    with Network("nl-") as network:
+        network.ns("director")
+        network.ns("other")
+        yield network
+
+
+@pytest.fixture
+def director(_quiet: Network) -> Ns:
+    """A director without network, not configured."""
+    module.load()
+    ns = _quiet.namespaces["director"]
+    with Genl(ns) as genl:
+        genl.do("flush")
+    return ns
+
+
+@pytest.fixture
+def other(_quiet: Network, director: Ns) -> Ns:
+    """Another namespace beside it."""
+    return _quiet.namespaces["other"]
+
+
+@pytest.fixture
+def genl(director: Ns) -> Iterator[Genl]:
+    """A netlink socket at the director."""
+    with Genl(director) as made:
+        yield made
+
+
+@pytest.fixture
+def tool(director: Ns) -> Tool:
+    """The command at the director."""
+    return Tool(director)

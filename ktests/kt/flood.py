@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A flood of packets, as a process of its own: every kind, many clients, no pause.
+
+    python3 -m kt.flood DEVICE MAC_OF_THE_DIRECTOR VIP
+
+Beside it pktgen sends one flow of ESP in UDP from the other processor, in softirq.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from pathlib import Path
+
+from kt.net import Ns, Process, sh
+from kt.packets import NATT_PORT, Initiator
+
+# The flow of pktgen; its payload begins with a number that is not 0: ESP in UDP.
+PKTGEN_CLIENT = "192.0.2.200"
+
+
+def mixture(vip: str) -> list[bytes]:
+    """Clients at every stage: some begin, some are established, some never began."""
+    packets = []
+    for number in range(200):
+        client = Initiator(
+            f"192.0.2.{number % 150 + 1}",
+            vip,
+            port=1024 + number,
+            ispi=0x6000 + number,
+            rspi=0x7000 + number,
+        )
+        natt = client.at(port=5000 + number)
+        packets += [client.first(), client.esp(), client.ah()]
+        if number % 4:
+            packets += [
+                client.later(),
+                client.esp(),
+                client.ah(),
+                natt.natt_later(),
+                natt.esp_in_udp(),
+                natt.keepalive(),
+                client.esp_in_udp_draft(),
+            ]
+        packets += [client.first(version=0x50), client.udp(NATT_PORT, b"\0\0")]
+    return packets
+
+
+def main(device: str, mac: str, vip: str) -> None:
+    """Send until killed."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind((device, 0x0800))
+        own = sock.getsockname()[4]
+        head = bytes.fromhex(mac.replace(":", "")) + own + struct.pack("!H", 0x0800)
+        frames = [head + packet for packet in mixture(vip)]
+        while True:
+            for frame in frames:
+                sock.send(frame)
+
+
+def start(ns: Ns, device: str, director: bytes, vip: str) -> Process:
+    """The flood in a namespace; `ns.stop()` ends it."""
+    return ns.start(
+        sys.executable,
+        "-m",
+        "kt.flood",
+        device,
+        director.hex(":"),
+        vip,
+        cwd=Path(__file__).resolve().parents[1],
+        stderr=None,
+    )
+
+
+PKTGEN = """
+set -e
+cd /proc/net/pktgen
+echo rem_device_all > kpktgend_1
+echo "add_device {device}" > kpktgend_1
+for word in "count 0" "delay 30000" "pkt_size 120" "clone_skb 0" "dst_mac {mac}" \
+    "dst_min {vip}" "dst_max {vip}" "src_min {src}" "src_max {src}" \
+    "udp_src_min 4500" "udp_src_max 4500" "udp_dst_min 4500" "udp_dst_max 4500"; do
+    echo "$word" > {device}
+done
+exec sh -c 'echo start > pgctrl'
+"""
+
+
+def start_pktgen(ns: Ns, device: str, director: bytes, vip: str) -> Process:
+    """pktgen on the second processor, some ten thousand packets a second."""
+    sh("modprobe", "pktgen")
+    script = PKTGEN.format(device=device, mac=director.hex(":"), vip=vip, src=PKTGEN_CLIENT)
+    return ns.start("sh", "-c", script, stderr=None)
+
+
+def stop_pktgen(ns: Ns, process: Process) -> None:
+    """Stop it and take the module out: it keeps threads for every namespace."""
+    ns.run("sh", "-c", "echo stop > /proc/net/pktgen/pgctrl", check=False)
+    ns.stop(process)
+    sh("rmmod", "pktgen", check=False)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Generic netlink by hand: what is sent is exactly what the caller says.
+
+Well-formed messages are built from the YAML spec; broken ones from bytes. YNL's
+own library is a second opinion (test_ynl.py), too well behaved for bad input.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import socket
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kt.net import Ns
+
+NETLINK_GENERIC = 16
+SOL_NETLINK = 270
+NETLINK_CAP_ACK, NETLINK_EXT_ACK = 10, 11
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
+NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLA_TYPE_MASK = 0x3FFF
+GENL_ID_CTRL, CTRL_CMD_GETFAMILY = 16, 3
+CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 1, 2
+
+FAMILY = "ipvs-ipsec"
+
+
+def spec_file() -> Path:
+    """The YAML spec: beside the tests in the source tree, or wherever the guest has it."""
+    here = Path(__file__).resolve().parents[2]
+    named = os.environ.get("IPVS_IPSEC_SPEC")
+    places = [Path(named)] if named else []
+    places += [
+        here / "Documentation/netlink/specs/ipvs-ipsec.yaml",
+        here / "ynl/Documentation/netlink/specs/ipvs-ipsec.yaml",
+    ]
+    for place in places:
+        if place.is_file():
+            return place
+    return next(here.rglob("ipvs-ipsec.yaml"))
+
+
+@dataclass
+class Attribute:
+    """What the spec says of one attribute."""
+
+    name: str
+    number: int
+    kind: str
+    enum: list[str] = field(default_factory=list)
+    nested: str = ""
+    big_endian: bool = False
+    address: bool = False
+
+
+@functools.cache
+def spec() -> dict[str, Any]:
+    """The spec as `sets` (by name), `ops` (name to number) and `op_set`."""
+    raw = yaml.load(spec_file().read_text(encoding="utf-8"), yaml.CSafeLoader)
+    enums = {
+        d["name"]: [e["name"] for e in d["entries"]]
+        for d in raw["definitions"]
+        if d["type"] == "enum"
+    }
+    sets = {
+        group["name"]: {
+            a["name"]: Attribute(
+                a["name"],
+                number,
+                a["type"],
+                enums.get(a.get("enum", ""), []),
+                a.get("nested-attributes", ""),
+                a.get("byte-order") == "big-endian",
+                a.get("display-hint") == "ipv4-or-v6",
+            )
+            for number, a in enumerate(group["attributes"], 1)
+        }
+        for group in raw["attribute-sets"]
+    }
+    operations = raw["operations"]["list"]
+    return {
+        "sets": sets,
+        "ops": {op["name"]: number for number, op in enumerate(operations, 1)},
+        "op_set": {op["name"]: op["attribute-set"] for op in operations},
+    }
+
+
+class Refused(Exception):
+    """The kernel said no: errno, the extack text, and the attribute it points at."""
+
+    def __init__(self, errno: int, text: str, offset: int | None, missing: int | None) -> None:
+        super().__init__(f"[{os.strerror(errno)}] {text}")
+        self.errno = errno
+        self.text = text
+        self.offset = offset
+        self.missing = missing
+
+
+def attr(number: int, payload: bytes) -> bytes:
+    """One attribute, padded."""
+    return struct.pack("=HH", len(payload) + 4, number) + payload + b"\0" * (-len(payload) % 4)
+
+
+def u32(value: int) -> bytes:
+    """A u32 as netlink has it."""
+    return struct.pack("=I", value)
+
+
+def address(text: str) -> bytes:
+    """The bytes of an IP address."""
+    return ipaddress.ip_address(text).packed
+
+
+def encode(attribute_set: str, **values: Any) -> bytes:
+    """Attributes by their names in the spec (`_` for `-`)."""
+    encoded = b""
+    for name, value in values.items():
+        known = spec()["sets"][attribute_set][name.replace("_", "-")]
+        if isinstance(value, bytes):
+            payload = value
+        elif known.address:
+            payload = address(value)
+        elif known.kind == "string":
+            payload = value.encode() + b"\0"
+        else:
+            payload = u32(known.enum.index(value) if isinstance(value, str) else value)
+        encoded += attr(known.number, payload)
+    return encoded
+
+
+def split(data: bytes) -> list[tuple[int, bytes]]:
+    """Attributes as pairs of number and payload."""
+    found = []
+    while len(data) >= 4:
+        length, number = struct.unpack_from("=HH", data)
+        found.append((number & NLA_TYPE_MASK, data[4:length]))
+        data = data[(length + 3) & ~3 :]
+    return found
+
+
+def decode(attribute_set: str, data: bytes) -> dict[str, Any]:
+    """Attributes by name; an unknown one is an error."""
+    by_number = {a.number: a for a in spec()["sets"][attribute_set].values()}
+    found: dict[str, Any] = {}
+    for number, payload in split(data):
+        known = by_number[number]
+        value: Any
+        if known.nested:
+            value = decode(known.nested, payload)
+        elif known.address:
+            value = str(ipaddress.ip_address(payload))
+        elif known.kind == "string":
+            value = payload.rstrip(b"\0").decode()
+        else:
+            value = int.from_bytes(payload, "big" if known.big_endian else "little")
+            value = known.enum[value] if known.enum else value
+        found[known.name] = value
+    return found
+
+
+class Genl:
+    """A socket of the family in one namespace; usable by one thread at a time."""
+
+    def __init__(self, ns: Ns | None = None) -> None:
+        if ns is None:
+            self._open()
+        else:
+            with ns.entered():
+                self._open()
+
+    def _open(self) -> None:
+        self._sequence = 0
+        self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
+        self.sock.settimeout(20)
+        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+            self.sock.setsockopt(SOL_NETLINK, option, 1)
+        self.family = 0
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.sock.close()
+
+    def __enter__(self) -> Genl:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def find_family(self) -> int:
+        """The number of the family; FileNotFoundError while the module is not loaded."""
+        name = attr(CTRL_ATTR_FAMILY_NAME, FAMILY.encode() + b"\0")
+        try:
+            (answer,) = self.message(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, name)
+        except Refused as refused:
+            raise FileNotFoundError(f"netlink family {FAMILY}: {refused}") from refused
+        (number,) = struct.unpack("=H", dict(split(answer))[CTRL_ATTR_FAMILY_ID])
+        return number
+
+    def message(
+        self,
+        kind: int,
+        command: int,
+        attributes: bytes = b"",
+        *,
+        dump: bool = False,
+        version: int = 1,
+    ) -> list[bytes]:
+        """Send one message, give back the attributes of each answer."""
+        self._sequence += 1
+        flags = NLM_F_REQUEST | NLM_F_ACK | (NLM_F_DUMP if dump else 0)
+        body = struct.pack("=BBH", command, version, 0) + attributes
+        self.sock.send(struct.pack("=IHHII", len(body) + 16, kind, flags, self._sequence, 0) + body)
+        answers: list[bytes] = []
+        while True:
+            if self._take(self.sock.recv(1 << 17), answers):
+                return answers
+
+    def _take(self, data: bytes, answers: list[bytes]) -> bool:
+        """Read the messages of one datagram; whether the last has come."""
+        while data:
+            length, kind, flags, sequence, _ = struct.unpack_from("=IHHII", data)
+            body, data = data[16:length], data[(length + 3) & ~3 :]
+            if sequence != self._sequence:
+                continue
+            if kind not in (NLMSG_ERROR, NLMSG_DONE):
+                answers.append(body[4:])
+                continue
+            (error,) = struct.unpack_from("=i", body)
+            if error:
+                # The header of the request stands before the extack, but for DONE.
+                more = body[4 if kind == NLMSG_DONE else 20 :] if flags & NLM_F_ACK_TLVS else b""
+                told = dict(split(more))
+                numbers = [struct.unpack("=I", told[n])[0] if n in told else None for n in (2, 5)]
+                text = told.get(1, b"").rstrip(b"\0").decode()
+                raise Refused(-error, text, *numbers)
+            return True
+        return False
+
+    def call(
+        self, op: str | int, attributes: bytes = b"", *, dump: bool = False, version: int = 1
+    ) -> list[bytes]:
+        """Send an operation of the family, its attributes given as bytes."""
+        self.family = self.family or self.find_family()
+        number = spec()["ops"][op] if isinstance(op, str) else op
+        return self.message(self.family, number, attributes, dump=dump, version=version)
+
+    def do(self, op: str, **values: Any) -> dict[str, Any] | None:
+        """A well-formed operation with at most one answer."""
+        group = spec()["op_set"][op]
+        answers = self.call(op, encode(group, **values))
+        return decode(group, answers[0]) if answers else None
+
+    def dump(self, op: str, **values: Any) -> list[dict[str, Any]]:
+        """A well-formed dump."""
+        group = spec()["op_set"][op]
+        return [decode(group, a) for a in self.call(op, encode(group, **values), dump=True)]
+
+    def counters(self) -> dict[str, int]:
+        """Every counter of the namespace."""
+        status = self.do("status-get")
+        assert status is not None
+        return {name: status["counters"].get(name, 0) for name in spec()["sets"]["counters"]}
+
+    def everything(self) -> tuple[Any, Any]:
+        """Services and servers with what was configured, for "nothing has changed"."""
+        configured = ("address", "scheduler", "servers", "service", "method", "weight")
+
+        def only(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return sorted(
+                ({k: v for k, v in row.items() if k in configured} for row in rows), key=str
+            )
+
+        return only(self.dump("service-get")), only(self.dump("server-get"))

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The topology of the tunnels: clients, a router, a director, gateways.
+
+        c1 203.0.113.1   c2 .2   ...
+              |            |
+        +-----+------------+------------ wan, 203.0.113.254 ----+
+        |                      router                           |
+        +-----+------------+------------ lan, 10.0.0.254 -------+
+              |            |            |
+           director       gw1          gw2  ...
+           10.0.0.1     10.0.0.11    10.0.0.12
+           VIP on lo     VIP on lo, arp_ignore=1, arp_announce=2
+                         10.9.0.1 on lo: the net behind the tunnels
+                         gives clients 10.9.1.x    10.9.2.x
+
+The router sends the VIP to the director; what a gateway answers goes straight
+to the router. Each gateway counts what reaches it, by kind and client.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from kt.net import Network, Ns
+from kt.strongswan import Charon, client_conf, gateway_conf
+
+VIP = "198.51.100.1"
+INSIDE = "10.9.0.1"
+
+COUNTING = """
+table ip count {{
+  set by_ike {{ type ipv4_addr; size 4096; flags dynamic; counter; }}
+  set by_esp {{ type ipv4_addr; size 4096; flags dynamic; counter; }}
+  set by_ah {{ type ipv4_addr; size 4096; flags dynamic; counter; }}
+  chain in {{
+    type filter hook prerouting priority -400;
+    ip daddr {vip} udp dport {{ 500, 4500 }} update @by_ike {{ ip saddr }}
+    ip daddr {vip} ip protocol esp update @by_esp {{ ip saddr }}
+    ip daddr {vip} ip protocol ah update @by_ah {{ ip saddr }}
+  }}
+}}
+"""
+
+
+def client_address(number: int) -> str:
+    """Address of a client, numbered from 1."""
+    return f"203.0.113.{number}"
+
+
+def gateway_address(number: int) -> str:
+    """Address of a gateway, numbered from 1."""
+    return f"10.0.0.{10 + number}"
+
+
+class Gateway:
+    """A real server: its namespace, its daemon, what reached it."""
+
+    def __init__(self, network: Network, number: int) -> None:
+        self.name = f"gw{number}"
+        self.number = number
+        self.address = gateway_address(number)
+        self.pool = f"10.9.{number}.0/24"
+        self.ns = network.ns(self.name)
+        self.charon: Charon
+
+    def setup(self) -> None:
+        """Addresses, silence about the VIP on the LAN, counters."""
+        self.ns.sysctl("net/ipv4/conf/all/arp_ignore", 1)
+        self.ns.sysctl("net/ipv4/conf/all/arp_announce", 2)
+        self.ns.ip(
+            f"addr add {VIP}/32 dev lo",
+            f"addr add {INSIDE}/32 dev lo",
+            f"addr add {self.address}/24 dev lan",
+            "route add default via 10.0.0.254",
+        )
+        self.ns.run("nft", "-f", "-", input=COUNTING.format(vip=VIP))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Packets that reached the gateway: kind, then client address."""
+        listed = json.loads(self.ns.run("nft", "-j", "list", "ruleset").stdout)["nftables"]
+        return {
+            item["set"]["name"].removeprefix("by_"): {
+                element["elem"]["val"]: element["elem"]["counter"]["packets"]
+                for element in item["set"].get("elem", [])
+            }
+            for item in listed
+            if "set" in item
+        }
+
+    def esp(self) -> dict[str, int]:
+        """ESP packets that reached the gateway, by client address."""
+        return self.counts()["esp"]
+
+
+class Client:
+    """An initiator: its namespace and its daemon."""
+
+    def __init__(self, network: Network, number: int) -> None:
+        self.name = f"c{number}"
+        self.number = number
+        self.address = client_address(number)
+        self.ns = network.ns(self.name)
+        self.charon: Charon
+
+    def ping(self, count: int = 5, interval: float = 0.02) -> int:
+        """Ping the inside of the tunnel; the number of answers missing."""
+        done = self.ns.run(
+            "ping",
+            "-q",
+            "-n",
+            "-c",
+            str(count),
+            "-i",
+            str(interval),
+            "-W",
+            "2",
+            INSIDE,
+            check=False,
+        )
+        for line in done.stdout.splitlines():
+            if "packets transmitted" in line:
+                return count - int(line.split(",")[1].split()[0])
+        return count
+
+    def gateway_number(self) -> int:
+        """Which gateway it is at, told by the inside address it was given."""
+        (address,) = self.charon.inside_addresses()
+        return int(address.split(".")[2])
+
+
+class Lab:
+    """Everything drawn at the head of this file. No daemon runs yet."""
+
+    def __init__(self, folder: Path, clients: int = 2, gateways: int = 2) -> None:
+        self.network = Network("lab-")
+        try:
+            self._build(folder, clients, gateways)
+        except BaseException:
+            self.network.close()
+            raise
+
+    def _build(self, folder: Path, clients: int, gateways: int) -> None:
+        network = self.network
+        self.router = network.ns("router")
+        self.director = network.ns("director")
+        self.clients = [Client(network, n + 1) for n in range(clients)]
+        self.gateways = [Gateway(network, n + 1) for n in range(gateways)]
+
+        network.bridge(self.router, "wan", "203.0.113.254/24")
+        network.bridge(self.router, "lan", "10.0.0.254/24")
+        self.router.sysctl("net/ipv4/ip_forward", 1)
+
+        self._attach(self.director, "lan", "director")
+        self.director.ip(
+            "addr add 10.0.0.1/24 dev lan",
+            f"addr add {VIP}/32 dev lo",
+            "route add default via 10.0.0.254",
+        )
+        self.router.ip(f"route add {VIP} via 10.0.0.1")
+
+        for gateway in self.gateways:
+            self._attach(gateway.ns, "lan", gateway.name)
+            gateway.setup()
+            gateway.charon = Charon(
+                gateway.ns, folder, gateway_conf(VIP, f"{INSIDE}/32", gateway.pool)
+            )
+        for client in self.clients:
+            self._attach(client.ns, "wan", client.name)
+            client.ns.ip(
+                f"addr add {client.address}/24 dev wan",
+                "route add default via 203.0.113.254",
+            )
+            client.charon = Charon(
+                client.ns,
+                folder,
+                client_conf(client.address, VIP, client.name, f"{INSIDE}/32"),
+            )
+
+    def _attach(self, ns: Ns, side: str, port: str) -> None:
+        """One end of a cable in the router's bridge, the other in `ns`."""
+        self.network.link(ns, side, self.router, port)
+        self.router.ip(f"link set {port} master {side}")
+
+    @property
+    def daemons(self) -> list[Charon]:
+        """Every IKE daemon, gateways first."""
+        return [peer.charon for peer in (*self.gateways, *self.clients)]
+
+    def esp_by_gateway(self) -> dict[str, dict[str, int]]:
+        """ESP packets per gateway and client name."""
+        names = {client.address: client.name for client in self.clients}
+        return {
+            gateway.name: {names.get(a, a): n for a, n in sorted(gateway.esp().items())}
+            for gateway in self.gateways
+        }
+
+    def close(self) -> None:
+        """End the daemons and remove the namespaces."""
+        self.network.close()
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the director must make of any bytes, written from the specification alone.
+
+A second, plain version of the checks at the door: behaviour.md ("Packets that
+are ours"), RFC 7296, RFC 2408, RFC 3948, RFC 4302, RFC 4303. It knows no
+entries: the random tests send from addresses that have none.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from kt.packets import AH, ESP, UDP
+
+IKEV2 = {34, 35, 36, 37, 38, 39, 40, 41, 43, 44}
+IKEV2_BEGINS = {34, 38}
+IKEV1 = {1, 2, 3, 4, 5, 6, 32, 33}
+IKEV1_BEGINS = {1, 2, 3, 4}
+
+
+def ike(message: bytes) -> str:
+    """IKE: its verdict without entry, "" for one that begins an IKE SA."""
+    if len(message) < 28:
+        return "drop-ike-short"
+    ispi, rspi, _, version, exchange, _, _, length = struct.unpack_from("!QQBBBBII", message)
+    if version >> 4 not in (1, 2):
+        return "drop-ike-version"
+    if not 28 <= length <= len(message):
+        return "drop-ike-length"
+    if exchange not in (IKEV1 if version >> 4 == 1 else IKEV2):
+        return "drop-ike-exchange"
+    if ispi == 0:
+        return "drop-ike-spi"
+    if rspi == 0:
+        begins = IKEV1_BEGINS if version >> 4 == 1 else IKEV2_BEGINS
+        return "" if exchange in begins else "drop-ike-exchange"
+    return "drop-ike-no-entry"
+
+
+def esp_in_udp(message: bytes) -> str:
+    """ESP in UDP, without entry."""
+    if len(message) < 8 or message[:4] == bytes(4):
+        return "drop-esp-malformed"
+    return "drop-esp-in-udp-no-entry"
+
+
+def udp(datagram: bytes) -> str | None:
+    """A datagram: its verdict, or None when it is not ours."""
+    if len(datagram) < 8:
+        return "drop-truncated"
+    _, dport, length, _ = struct.unpack_from("!HHHH", datagram)
+    if dport not in (500, 4500):
+        return None
+    if not 8 <= length <= len(datagram):
+        return "drop-truncated"
+    message = datagram[8:length]
+    if dport == 4500:
+        if message == b"\xff":
+            return "drop-keepalive-no-entry"
+        if len(message) < 4:
+            return "drop-truncated"
+        return ike(message[4:]) if message[:4] == bytes(4) else esp_in_udp(message)
+    return esp_in_udp(message[8:]) if message[:8] == bytes(8) else ike(message)
+
+
+def verdict(protocol: int, payload: bytes) -> str | None:
+    """Any packet to a VIP, of a client without entry."""
+    if protocol == UDP:
+        return udp(payload)
+    if protocol == ESP:
+        malformed = len(payload) < 8 or payload[:4] == bytes(4)
+        return "drop-esp-malformed" if malformed else "drop-esp-no-entry"
+    if protocol == AH:
+        if len(payload) < 12 or payload[4:8] == bytes(4):
+            return "drop-ah-malformed"
+        size = (payload[1] + 2) * 4
+        return "drop-ah-no-entry" if 12 <= size <= len(payload) else "drop-ah-malformed"
+    return None

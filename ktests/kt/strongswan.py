@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: GPL-2.0
+"""strongSwan daemons, one per namespace, driven by swanctl.
+
+charon's pid file lies in /run, whose name is compiled in, so each daemon gets a
+mount namespace with a /run of its own. Its vici socket exists before charon
+listens on it: the first commands are retried.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from kt.net import Ns, sh
+from kt.wait import wait_until
+
+CHARON = "/usr/lib/ipsec/charon"
+PLUGINS = (
+    "random nonce drbg openssl aesni gcm pem pkcs1 x509 pubkey constraints "
+    "kernel-netlink socket-default vici counters"
+)
+SECRET = "one secret for all tests"
+GATEWAY_ID = "vpn.example"
+ESP_PROPOSAL, AH_PROPOSAL = "aes128gcm16-x25519", "sha256-x25519"
+CHILD = "net"  # name of the CHILD_SA in every configuration
+
+STRONGSWAN_CONF = """
+charon {{
+  load = {plugins}
+  threads = 8
+  install_virtual_ip_on = lo
+  retransmit_timeout = 1.5
+  retransmit_tries = 4
+  delete_rekeyed_delay = 1
+  plugins {{
+    vici {{ socket = {socket} }}
+  }}
+  filelog {{
+    file {{ path = {log}
+           default = 1
+           flush_line = yes
+           time_format = %H:%M:%S }}
+  }}
+}}
+swanctl {{ load = {plugins} }}
+"""
+
+CLIENT_CONF = """
+connections {{
+  vpn {{
+    version = {version}
+    local_addrs = {address}
+    remote_addrs = {vip}
+    vips = 0.0.0.0
+    proposals = aes128-sha256-x25519
+    encap = {encap}
+    mobike = {mobike}
+    keyingtries = 1
+    rekey_time = 0
+    local {{
+      auth = psk
+      id = {identity}
+    }}
+    remote {{
+      auth = psk
+      id = {gateway_id}
+    }}
+    children {{
+      {child} {{
+        remote_ts = {inside}
+        {protocol}
+        rekey_time = 0
+      }}
+    }}
+  }}
+}}
+secrets {{
+  ike {{ secret = "{secret}" }}
+}}
+"""
+
+GATEWAY_CONF = """
+connections {{
+  vpn {{
+    version = 0
+    local_addrs = {vip}
+    proposals = aes128-sha256-x25519
+    pools = inside
+    unique = replace
+    rekey_time = 0
+    local {{
+      auth = psk
+      id = {gateway_id}
+    }}
+    remote {{
+      auth = psk
+      id = %any
+    }}
+    children {{
+      {child} {{
+        local_ts = {inside}
+        esp_proposals = {esp}
+        ah_proposals = {ah}
+        rekey_time = 0
+      }}
+    }}
+  }}
+}}
+pools {{
+  inside {{ addrs = {pool} }}
+}}
+secrets {{
+  ike {{ secret = "{secret}" }}
+}}
+"""
+
+
+def client_conf(
+    address: str,
+    vip: str,
+    identity: str,
+    inside: str,
+    *,
+    version: int = 2,
+    encap: bool = False,
+    mobike: bool = True,
+    ah: bool = False,
+) -> str:
+    """swanctl.conf of an initiator that asks for an inside address."""
+    protocol = f"ah_proposals = {AH_PROPOSAL}" if ah else f"esp_proposals = {ESP_PROPOSAL}"
+    return CLIENT_CONF.format(
+        address=address,
+        vip=vip,
+        identity=identity,
+        inside=inside,
+        version=version,
+        protocol=protocol,
+        encap="yes" if encap else "no",
+        mobike="yes" if mobike else "no",
+        gateway_id=GATEWAY_ID,
+        child=CHILD,
+        secret=SECRET,
+    )
+
+
+def gateway_conf(vip: str, inside: str, pool: str) -> str:
+    """swanctl.conf of a responder that hands out inside addresses of `pool`."""
+    return GATEWAY_CONF.format(
+        vip=vip,
+        inside=inside,
+        pool=pool,
+        esp=ESP_PROPOSAL,
+        ah=AH_PROPOSAL,
+        gateway_id=GATEWAY_ID,
+        child=CHILD,
+        secret=SECRET,
+    )
+
+
+class Charon:
+    """One IKE daemon in one namespace."""
+
+    def __init__(self, ns: Ns, folder: Path, conf: str) -> None:
+        self.ns = ns
+        self.folder = folder / ns.name
+        self.log_file = self.folder / "charon.log"
+        self._socket = self.folder / "charon.vici"
+        self._process: subprocess.Popen[str] | None = None
+        (self.folder / "run").mkdir(parents=True, exist_ok=True)
+        self._env = dict(
+            os.environ,
+            STRONGSWAN_CONF=str(self.folder / "strongswan.conf"),
+            SWANCTL_DIR=str(self.folder),
+        )
+        (self.folder / "strongswan.conf").write_text(
+            STRONGSWAN_CONF.format(
+                plugins=PLUGINS, socket=f"unix://{self._socket}", log=self.log_file
+            ),
+            encoding="utf-8",
+        )
+        self._write(conf)
+
+    def _write(self, conf: str) -> None:
+        (self.folder / "swanctl.conf").write_text(conf, encoding="utf-8")
+
+    def start(self) -> None:
+        """Start the daemon and give it its configuration."""
+        script = f"mount --bind {self.folder}/run /run && exec {CHARON}"
+        with open(self.folder / "stderr", "a", encoding="utf-8") as errors:
+            self._process = self.ns.start(
+                "unshare",
+                "-m",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                script,
+                env=self._env,
+                stderr=errors,
+            )
+
+        wait_until(self._listens, 30, lambda: f"charon of {self.ns.name}: {self.log()}")
+        self.swanctl("--load-all", "--noprompt")
+
+    def _listens(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError(f"charon of {self.ns.name} ended:\n{self.log()}")
+        return self._socket.exists() and self.swanctl("--stats", check=False).returncode == 0
+
+    def kill(self) -> None:
+        """End the daemon as a power cut would: no DELETE is sent, its SAs are gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self.ns.stop(self._process)
+            self._process = None
+        self._socket.unlink(missing_ok=True)
+        (self.folder / "run" / "charon.pid").unlink(missing_ok=True)
+        self.ns.ip("xfrm state flush", "xfrm policy flush", "route flush table 220")
+        for address in self.inside_addresses():
+            self.ns.ip(f"addr del {address}/32 dev lo")
+
+    def swanctl(self, *words: str, check: bool = True, timeout: float = 40):
+        """Run a swanctl command against this daemon."""
+        return sh(
+            "swanctl",
+            *words,
+            "--uri",
+            f"unix://{self._socket}",
+            env=self._env,
+            check=check,
+            timeout=timeout,
+        )
+
+    def initiate(self, timeout: int = 20) -> None:
+        """Bring the tunnel up; the log is part of the error when it does not."""
+        done = self.swanctl("--initiate", "--child", CHILD, "--timeout", str(timeout), check=False)
+        if done.returncode != 0:
+            raise AssertionError(
+                f"{self.ns.name}: no tunnel\n{done.stdout}{done.stderr}\n{self.log()}"
+            )
+
+    def initiation_fails(self, timeout: int) -> bool:
+        """Whether the tunnel does not come up within so many seconds."""
+        done = self.swanctl("--initiate", "--child", CHILD, "--timeout", str(timeout), check=False)
+        return done.returncode != 0
+
+    def terminate(self) -> None:
+        """Take the tunnel down with a DELETE; without waiting for an answer after two seconds."""
+        self.swanctl("--terminate", "--ike", "vpn", "--timeout", "2", "--force", check=False)
+        wait_until(lambda: not self.list_sas(), 10, f"{self.ns.name}: the tunnel's end")
+
+    def reconfigure(self, conf: str) -> None:
+        """Another swanctl.conf, for the next tunnel."""
+        self._write(conf)
+        self.swanctl("--load-all", "--noprompt")
+
+    def rekey_ike(self) -> None:
+        """Ask for new keys of the IKE SA; wait for the new SA."""
+        before = self.ike_spis()
+        self.swanctl("--rekey", "--ike", "vpn")
+        wait_until(
+            lambda: self.ike_spis() not in ([], before) and len(self.ike_spis()) == 1,
+            15,
+            f"{self.ns.name}: a new IKE SA",
+        )
+
+    def rekey_child(self) -> None:
+        """Ask for new keys of the CHILD SA; wait for the new SA."""
+        before = self.esp_spis()
+        self.swanctl("--rekey", "--child", CHILD)
+        wait_until(
+            lambda: self.esp_spis() not in ([], before), 15, f"{self.ns.name}: a new CHILD SA"
+        )
+
+    def list_sas(self) -> list[dict[str, Any]]:
+        """The IKE SAs with their children, as swanctl's raw form tells them."""
+        found: list[dict[str, Any]] = []
+        for line in self.swanctl("--list-sas", "--raw").stdout.splitlines():
+            body = line.removeprefix("list-sa event ")
+            if body != line:
+                found.extend(parse_vici(body).values())
+        return found
+
+    def ike_spis(self) -> list[str]:
+        """Initiator and responder SPI of each IKE SA that is up."""
+        return sorted(
+            f"{sa['initiator-spi']}:{sa['responder-spi']}"
+            for sa in self.list_sas()
+            if sa["state"] == "ESTABLISHED"
+        )
+
+    def esp_spis(self) -> list[str]:
+        """Outgoing SPI of each CHILD SA that is up."""
+        return sorted(
+            child["spi-out"]
+            for sa in self.list_sas()
+            for child in sa.get("child-sas", {}).values()
+            if child["state"] == "INSTALLED"
+        )
+
+    def peers(self) -> set[str]:
+        """Identities of the peers with an established IKE SA."""
+        return {sa["remote-id"] for sa in self.list_sas() if sa["state"] == "ESTABLISHED"}
+
+    def inside_addresses(self) -> list[str]:
+        """The inside addresses this initiator was given and has."""
+        text = self.ns.run("ip", "-4", "-o", "addr", "show", "dev", "lo").stdout
+        return re.findall(r"inet (10\.9\.\d+\.\d+)/32", text)
+
+    def log(self, lines: int = 60) -> str:
+        """The end of the daemon's log."""
+        text = ""
+        for file in (self.folder / "stderr", self.log_file):
+            if file.exists():
+                text += file.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+
+def parse_vici(text: str) -> dict[str, Any]:
+    """Read swanctl's raw form: `{name {key=value list=[a b] ...}}`."""
+    tokens = re.findall(r"[{}\[\]]|[^\s{}\[\]=]+=?|=", text)
+    position = 0
+
+    def section() -> dict[str, Any]:
+        nonlocal position
+        found: dict[str, Any] = {}
+        while position < len(tokens):
+            token = tokens[position]
+            position += 1
+            if token == "}":
+                break
+            if token.endswith("="):
+                found[token[:-1]] = value()
+            elif position < len(tokens) and tokens[position] == "{":
+                position += 1
+                found[token] = section()
+        return found
+
+    def value() -> Any:
+        nonlocal position
+        if tokens[position] == "[":
+            end = tokens.index("]", position)
+            listed = tokens[position + 1 : end]
+            position = end + 1
+            return listed
+        if tokens[position] == "}" or tokens[position].endswith("="):
+            return ""
+        position += 1
+        return tokens[position - 1]
+
+    position = 1 if tokens and tokens[0] == "{" else 0
+    return section()
+
+
+def start_all(daemons: Iterable[Charon]) -> None:
+    """Start daemons side by side."""
+    _together(Charon.start, daemons)
+
+
+def initiate_all(daemons: Iterable[Charon]) -> None:
+    """Bring the tunnels of several initiators up side by side."""
+    _together(Charon.initiate, daemons)
+
+
+def _together(act: Any, daemons: Iterable[Charon]) -> None:
+    listed = list(daemons)
+    with ThreadPoolExecutor(max_workers=max(1, len(listed))) as pool:
+        for future in [pool.submit(act, daemon) for daemon in listed]:
+            future.result()

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Waiting for something to become true, without guessing how long it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def wait_until[T](condition: Callable[[], T], timeout: float, what: str | Callable[[], str]) -> T:
+    """Poll `condition` until it is true; give back its value.
+
+    `what` says what was waited for; a function may add what was seen instead.
+    """
+    deadline = time.monotonic() + timeout
+    pause = 0.002
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            text = what() if callable(what) else what
+            raise AssertionError(f"waited {timeout:g} s in vain: {text}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Packets that are wrong: each is dropped, counted by its reason, and leaves no trace.
+
+gen 10.1.0.1 ------ director ------ s1, s2, s3
+plays clients       VIP on lo       must see nothing
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kt import oracle
+from kt.bench import Bench, verdicts
+from kt.kmsg import KernelLog
+from kt.packets import (
+    AH,
+    ESP,
+    IKE_PORT,
+    INFORMATIONAL,
+    NATT_PORT,
+    NON_ESP_MARKER,
+    UDP,
+    V1,
+    V2,
+    Initiator,
+    ah,
+    esp,
+    fragments,
+    ike,
+    parse,
+    udp,
+)
+
+SEED = 20_110  # the port of no one; any number will do, but always the same
+ISPI, RSPI = 0xA1A2A3A4A5A6A7A8, 0xB1B2B3B4B5B6B7B8
+
+
+def on500(message: bytes) -> tuple[int, bytes]:
+    """IKE on port 500."""
+    return UDP, udp(500, IKE_PORT, message)
+
+
+def on4500(message: bytes) -> tuple[int, bytes]:
+    """Anything on port 4500."""
+    return UDP, udp(4500, NATT_PORT, message)
+
+
+def marked(message: bytes) -> tuple[int, bytes]:
+    """IKE on port 4500."""
+    return on4500(NON_ESP_MARKER + message)
+
+
+BROKEN = {
+    "no UDP payload on 500": (on500(b""), "drop-ike-short"),
+    "27 bytes of IKE": (on500(ike(ISPI)[:27]), "drop-ike-short"),
+    "27 bytes of IKE on 4500": (marked(ike(ISPI)[:27]), "drop-ike-short"),
+    "one byte on 500, like a keepalive": (on500(b"\xff"), "drop-ike-short"),
+    "marker and nothing else": (on4500(NON_ESP_MARKER), "drop-ike-short"),
+    "version 0": (on500(ike(ISPI, version=0x00)), "drop-ike-version"),
+    "version 3": (on500(ike(ISPI, version=0x30)), "drop-ike-version"),
+    "version 15 on 4500": (marked(ike(ISPI, version=0xF0)), "drop-ike-version"),
+    "length field 0": (on500(ike(ISPI, length=0)), "drop-ike-length"),
+    "length field 27": (on500(ike(ISPI, length=27)), "drop-ike-length"),
+    "length field one too large": (on500(ike(ISPI, length=29, body=b"")), "drop-ike-length"),
+    "length field counts the marker": (
+        marked(ike(ISPI, length=32, body=b"")),
+        "drop-ike-length",
+    ),
+    "largest length field": (on500(ike(ISPI, length=0xFFFFFFFF)), "drop-ike-length"),
+    "length field 2^31": (on500(ike(ISPI, length=0x80000000)), "drop-ike-length"),
+    "exchange 0": (on500(ike(ISPI, RSPI, 0)), "drop-ike-exchange"),
+    "exchange 255": (on500(ike(ISPI, RSPI, 255)), "drop-ike-exchange"),
+    "exchange of IKEv1 in IKEv2": (on500(ike(ISPI, RSPI, 2)), "drop-ike-exchange"),
+    "exchange of IKEv2 in IKEv1": (on500(ike(ISPI, RSPI, 34, version=V1)), "drop-ike-exchange"),
+    "IKE_AUTH without responder SPI": (on500(ike(ISPI, 0, 35)), "drop-ike-exchange"),
+    "INFORMATIONAL without SPI": (
+        marked(ike(ISPI, 0, INFORMATIONAL)),
+        "drop-ike-exchange",
+    ),
+    "Quick Mode without responder SPI": (on500(ike(ISPI, 0, 32, version=V1)), "drop-ike-exchange"),
+    "initiator SPI 0 on 4500": (marked(ike(0)), "drop-ike-spi"),
+    "initiator SPI 0 with a responder's": (marked(ike(0, RSPI, 35)), "drop-ike-spi"),
+    "UDP header of 7 bytes": ((UDP, udp(500, IKE_PORT, b"")[:7]), "drop-truncated"),
+    "UDP length 0": ((UDP, udp(500, IKE_PORT, ike(ISPI), length=0)), "drop-truncated"),
+    "UDP length 7": ((UDP, udp(500, IKE_PORT, ike(ISPI), length=7)), "drop-truncated"),
+    "UDP length too large": (
+        (UDP, udp(500, IKE_PORT, ike(ISPI), length=101)),
+        "drop-truncated",
+    ),
+    "UDP length 65535": ((UDP, udp(4500, NATT_PORT, ike(ISPI), length=65535)), "drop-truncated"),
+    "UDP length that cuts the IKE header": (
+        (UDP, udp(500, IKE_PORT, ike(ISPI), length=35)),
+        "drop-ike-short",
+    ),
+    "no UDP payload on 4500": (on4500(b""), "drop-truncated"),
+    "one byte that is no keepalive": (on4500(b"\xfe"), "drop-truncated"),
+    "two bytes 0xff": (on4500(b"\xff\xff"), "drop-truncated"),
+    "three zero bytes on 4500": (on4500(bytes(3)), "drop-truncated"),
+    "ESP in UDP of 7 bytes": (on4500(esp(5)[:7]), "drop-esp-malformed"),
+    "non-IKE marker and 7 bytes": (on500(bytes(8) + esp(5)[:7]), "drop-esp-malformed"),
+    "non-IKE marker and SPI 0": (on500(bytes(8) + esp(0)), "drop-esp-malformed"),
+    "ESP without payload": ((ESP, b""), "drop-esp-malformed"),
+    "ESP of 7 bytes": ((ESP, esp(5)[:7]), "drop-esp-malformed"),
+    "ESP with SPI 0": ((ESP, esp(0)), "drop-esp-malformed"),
+    "AH without payload": ((AH, b""), "drop-ah-malformed"),
+    "AH of 11 bytes": ((AH, ah(5)[:11]), "drop-ah-malformed"),
+    "AH with SPI 0": ((AH, ah(0)), "drop-ah-malformed"),
+    "AH payload length 0": ((AH, ah(5, words=0)), "drop-ah-malformed"),
+    "AH payload length above what arrived": (
+        (AH, ah(5, words=4, icv=11, body=b"")),
+        "drop-ah-malformed",
+    ),
+    "AH payload length 255": ((AH, ah(5, words=255)), "drop-ah-malformed"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_packet_is_dropped_for_its_reason(bench: Bench, case: str) -> None:
+    (protocol, payload), reason = BROKEN[case]
+    assert oracle.verdict(protocol, payload) == reason, "the oracle of the random tests agrees"
+    bench.expect(bench.client().ip(protocol, payload), **{reason: 1})
+    bench.nothing_forwarded()
+    bench.no_icmp()
+    assert bench.entries() == []
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_packet_harms_no_established_client(bench: Bench, case: str) -> None:
+    (protocol, payload), reason = BROKEN[case]
+    client, server = bench.established()
+    natt = client.at(port=4500)
+    assert bench.server_of(natt.natt_later()) == server
+    before = [{**e, "expires": 0} for e in bench.entries()]
+    bench.drain()
+    bench.expect(client.ip(protocol, payload), **{reason: 1})
+    bench.nothing_forwarded()
+    assert [{**e, "expires": 0} for e in bench.entries()] == before
+
+
+def begins() -> list[tuple[int, int]]:
+    """Version and exchange of every message that may begin an IKE SA."""
+    return [(V1, e) for e in sorted(oracle.IKEV1_BEGINS)] + [
+        (V2, e) for e in sorted(oracle.IKEV2_BEGINS)
+    ]
+
+
+def test_every_exchange_that_begins_an_ike_sa_makes_an_entry(bench: Bench) -> None:
+    """The counterpart: a door that is shut to everyone would pass the tests above."""
+    for number, (version, exchange) in enumerate(begins(), 1):
+        client = bench.client(number)
+        bench.expect(client.udp(IKE_PORT, ike(client.ispi, 0, exchange, version=version)), ike=1)
+        assert bench.entry(client)["state"] == "initial"
+
+
+def test_every_known_exchange_passes_on_an_entry(bench: Bench) -> None:
+    client, server = bench.established()
+    for version, known in ((V1, oracle.IKEV1), (V2, oracle.IKEV2)):
+        for exchange in sorted(known):
+            message = ike(client.ispi, client.rspi, exchange, version=version)
+            assert bench.server_of(client.udp(IKE_PORT, message)) == server
+
+
+def test_ike_with_bytes_behind_its_length_passes(bench: Bench) -> None:
+    """The length field may be below what arrived, not above."""
+    client = bench.client()
+    bench.server_of(client.udp(IKE_PORT, ike(client.ispi, length=28, body=bytes(100))))
+
+
+def random_packet(dice: random.Random, client: Initiator) -> bytes:
+    """Anything, near enough to what is ours that every check has work."""
+    size = dice.choice([0, 1, 4, 7, 8, 11, 12, 20, 27, 28, 31, 32, 33, 60, 500])
+    noise = dice.randbytes(size)
+    kind = dice.randrange(8)
+    if kind < 4:
+        message = ike(
+            dice.choice([0, 1, dice.getrandbits(64)]),
+            dice.choice([0, 0, dice.getrandbits(64)]),
+            dice.choice([dice.randrange(256), dice.randrange(1, 7), dice.randrange(32, 46)]),
+            version=dice.choice([dice.randrange(256), V1, V2, 0x21]),
+            length=dice.choice([dice.getrandbits(32), 0, 27, 28, 28 + size, 29 + size, None]),
+            body=noise,
+        )
+        message = message[: dice.choice([len(message)] * 4 + [dice.randrange(40)])]
+    else:
+        message = dice.choice([b"", bytes(4), bytes(8)]) + noise
+    if kind == 5:
+        return client.ip(ESP, message)
+    if kind == 6:
+        return client.ip(AH, message)
+    length = dice.choice([None] * 8 + [dice.randrange(65536), 7, 8, len(message)])
+    dport = dice.choice([IKE_PORT, NATT_PORT])
+    marker = NON_ESP_MARKER if dport == NATT_PORT and dice.random() < 0.6 else b""
+    return client.ip(UDP, udp(client.port, dport, marker + message, length=length))
+
+
+def test_random_packets_are_all_accounted_for(bench: Bench) -> None:
+    """Five thousand: each counter moves by exactly what the oracle says."""
+    dice = random.Random(SEED)
+    client = bench.client()
+    expected: Counter[str] = Counter()
+    packets = []
+    while len(packets) < 5000:
+        packet = random_packet(dice, client)
+        reason = oracle.verdict(parse(packet).protocol, parse(packet).payload)
+        assert reason is not None
+        if reason:  # one that begins an IKE SA would give the others an entry
+            expected[reason] += 1
+            packets.append(packet)
+    assert len(expected) >= 12, "the dice met nearly every reason"
+    log = KernelLog()
+    counted: Counter[str] = Counter()
+    for start in range(0, len(packets), 1000):
+        counted += bench.send(*packets[start : start + 1000])
+    assert (
+        counted.pop("unreach-sent") == expected["drop-esp-no-entry"] + expected["drop-ah-no-entry"]
+    )
+    assert counted == expected
+    bench.nothing_forwarded()
+    assert bench.entries() == []
+    assert len(log.news()) <= 10, "nothing is logged without rate limit"
+
+
+def test_random_bytes_on_an_entry_never_reach_another_server(bench: Bench) -> None:
+    dice = random.Random(SEED + 1)
+    client, server = bench.established()
+    bench.drain()
+    moved = bench.send(*(random_packet(dice, client) for _ in range(2000)))
+    arrived = bench.arrived()
+    assert len(arrived[server - 1]) == sum(moved[n] for n in ("ike", "esp", "ah", "esp-in-udp"))
+    assert sum(map(len, arrived)) == len(arrived[server - 1])
+    assert {e["server"] for e in bench.entries()} == {bench.entry(client)["server"]}
+
+
+def test_a_header_in_many_pieces_is_read(bench: Bench) -> None:
+    """A reassembled packet is not linear: the IKE header lies in five buffers here."""
+    client = bench.client()
+    for packet, reason in (
+        (client.first(), "ike"),
+        (client.first(length=0), "drop_ike_length"),
+        (client.esp_in_udp_draft(), "drop_not_established"),
+    ):
+        with bench.moved(1) as moved:
+            bench.port.send(fragments(packet, 8))
+        assert verdicts(moved) == {reason.replace("_", "-"): 1}
+
+
+def test_memory_is_given_back(bench: Bench) -> None:
+    """What was dropped is freed: the socket buffers in use do not grow with it."""
+    client = bench.client()
+
+    def in_use() -> int:
+        for line in Path("/proc/slabinfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("skbuff_head_cache"):
+                return int(line.split()[1])
+        pytest.skip("no slabinfo")
+
+    (protocol, payload), _ = BROKEN["version 3"]
+    bad = client.ip(protocol, payload)
+    bench.send(*[bad, client.esp()] * 500)
+    before = in_use()
+    for _ in range(4):
+        bench.send(*[bad, client.esp()] * 1000)
+        bench.drain()
+    assert in_use() - before < 4000, "8,000 packets were sent since"

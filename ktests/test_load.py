@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Loading, unloading, and namespaces that die, while packets flow.
+
+    gen 10.1.0.1 ------ director ------ s1, s2, s3
+    a flood: every      VIP on lo
+    kind of packet,     the module comes and goes
+    two processors
+
+What is looked for is the kernel's log: conftest.py reads it after each test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from kt import flood, module
+from kt.bench import VIP, Bench
+from kt.genl import Genl, Refused
+from kt.net import Network, sh
+from kt.packets import Initiator
+from kt.wait import wait_until
+
+ROUNDS = 50
+
+
+@contextlib.contextmanager
+def flooded(bench: Bench) -> Iterator[None]:
+    """Both generators run inside the block."""
+    mac = bench.director.mac("in")
+    pktgen = flood.start_pktgen(bench.gen, "out", mac, VIP)
+    mixture = flood.start(bench.gen, "out", mac, VIP)
+    try:
+        yield
+    finally:
+        bench.gen.stop(mixture)
+        flood.stop_pktgen(bench.gen, pktgen)
+        bench.drain()
+
+
+@pytest.fixture(autouse=True)
+def _loaded() -> Iterator[None]:
+    """Whatever a test does, the next finds the module loaded."""
+    module.load()
+    yield
+    module.load()
+
+
+def forwarding(bench: Bench, packets: int) -> None:
+    """Configure a fresh module and wait until so much of the flood was forwarded."""
+    bench.reopen()
+    bench.setup()
+    # pktgen's flow is let through by the one IKE exchange it cannot do itself.
+    client = Initiator(flood.PKTGEN_CLIENT, VIP, port=4500)
+    bench.port.send([client.natt_first(), client.natt_later()])
+
+    def enough() -> bool:
+        counters = bench.genl.counters()
+        return counters["esp-in-udp"] > packets and counters["entries-established"] > 20
+
+    wait_until(enough, 20, lambda: f"a forwarded flood: {bench.genl.counters()}")
+
+
+def test_it_loads_unloads_and_loads_again(bench: Bench) -> None:
+    for _ in range(3):
+        module.unload()
+        assert not module.loaded()
+        with pytest.raises(FileNotFoundError), Genl(bench.director) as genl:
+            genl.find_family()
+        assert not Path("/proc/sys/net/ipvs_ipsec").exists()
+        module.load()
+        with Genl(bench.director) as genl:
+            assert genl.everything() == ([], [])
+
+
+def test_nothing_survives_a_reload(bench: Bench) -> None:
+    client, _ = bench.established()
+    bench.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", 99)
+    assert module.users() == 0, "services and entries do not hold the module"
+    module.unload()
+    module.load()
+    bench.reopen()
+    assert bench.genl.everything() == ([], [])
+    assert bench.entries() == []
+    assert set(bench.genl.counters().values()) == {0}
+    assert bench.director.read_sysctl("net/ipvs_ipsec/isakmp_initial_timeout") == "10"
+    bench.setup()
+    bench.expect(client.later(), drop_ike_no_entry=1)
+
+
+def test_fifty_unloads_under_a_flood(bench: Bench) -> None:
+    began = time.monotonic()
+    with flooded(bench):
+        for number in range(1, ROUNDS + 1):
+            forwarding(bench, 50)
+            module.unload()
+            assert not module.loaded()
+            module.load()
+            if number % 10 == 0:
+                print(f"\n  {number} unloads, {time.monotonic() - began:.1f} s", end="", flush=True)
+
+
+def test_services_come_and_go_under_a_flood(bench: Bench) -> None:
+    with flooded(bench):
+        forwarding(bench, 50)
+        genl = bench.genl
+        for _ in range(30):
+            genl.do("server-del", service=VIP, address="10.2.1.1")
+            genl.do("server-new", service=VIP, address="10.2.1.1")
+            genl.do("server-set", service=VIP, address="10.2.2.1", weight=0)
+            genl.do("service-set", address=VIP, scheduler="wrr")
+            genl.dump("entry-get")
+            genl.do("service-del", address=VIP)
+            bench.setup()
+        forwarding(bench, 50)
+
+
+def test_unload_with_thousands_of_entries(bench: Bench) -> None:
+    for _ in range(2):
+        bench.setup()
+        clients = [bench.client(1 + n % 250).at(port=1024 + n, ispi=n + 1) for n in range(4000)]
+        bench.send(*(c.first() for c in clients[:2000]))
+        bench.send(*(c.first() for c in clients[2000:]))
+        assert bench.genl.do("status-get")["entries"] == len(clients)
+        began = time.monotonic()
+        module.unload()
+        assert time.monotonic() - began < 5
+        module.load()
+        bench.reopen()
+
+
+def test_unload_beside_commands(bench: Bench) -> None:
+    """Netlink requests and dumps run into the module's end: done or refused, never stuck."""
+    stop = False
+
+    def command() -> int:
+        done = 0
+        with Genl(bench.director) as genl:
+            while not stop:
+                try:
+                    genl.do("service-new", address=VIP)
+                    genl.do("server-new", service=VIP, address="10.2.1.1")
+                    genl.dump("server-get")
+                    genl.dump("entry-get")
+                    genl.do("flush")
+                    done += 1
+                except (Refused, FileNotFoundError):
+                    genl.family = 0
+        return done
+
+    def unload() -> bool:
+        return sh("rmmod", module.NAME, check=False).returncode == 0
+
+    with ThreadPoolExecutor(2) as pool:
+        commands = [pool.submit(command) for _ in range(2)]
+        try:
+            for _ in range(20):
+                # A command under way holds the module for a moment.
+                wait_until(unload, 10, "an unload between commands")
+                module.load()
+        finally:
+            stop = True
+        assert sum(c.result(timeout=30) for c in commands) > 0
+
+
+def director_dies_under_a_flood(doomed: Bench) -> None:
+    """With services, entries and packets in flight."""
+    gen = doomed.network.namespaces["gen"]
+
+    def link_is_gone() -> bool:
+        return gen.run("ip", "link", "show", "out", check=False).returncode != 0
+
+    with flooded(doomed):
+        forwarding(doomed, 50)
+        doomed.genl.close()
+        doomed.director.close()
+        wait_until(link_is_gone, 20, "the end of the director's namespace")
+
+
+def test_a_directors_namespace_dies_under_a_flood(bench: Bench) -> None:
+    for number in range(4):
+        doomed = Bench(f"doomed{number}-")
+        try:
+            director_dies_under_a_flood(doomed)
+        finally:
+            doomed.close()
+    client, server = bench.established()
+    assert bench.server_of(client.esp()) == server, "the other namespace noticed nothing"
+
+
+def in_use() -> dict[str, int]:
+    """Kernel memory in kB that does not come back by itself, by kind."""
+    found = {}
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        name, value = line.split(":")
+        if name in ("SUnreclaim", "VmallocUsed", "Percpu", "KernelStack"):
+            found[name] = int(value.split()[0])
+    return found
+
+
+def live_and_die(number: int) -> None:
+    """A namespace with services, servers and sysctls, gone again."""
+    with Network(f"leak{number}-") as network:
+        ns = network.ns("x")
+        ns.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", 5)
+        with Genl(ns) as genl:
+            for vip in range(1, 6):
+                genl.do("service-new", address=f"198.51.100.{vip}")
+                for rip in range(1, 6):
+                    genl.do("server-new", service=f"198.51.100.{vip}", address=f"10.0.0.{rip}")
+
+
+def test_dead_namespaces_give_their_memory_back() -> None:
+    for number in range(10):
+        live_and_die(number)
+    before = in_use()
+    for number in range(10, 60):
+        live_and_die(number)
+    limit = 4096
+
+    def given_back() -> bool:
+        now = in_use()
+        return all(now[kind] - before[kind] < limit for kind in before)
+
+    wait_until(given_back, 15, lambda: f"memory: {before} before, {in_use()} after")

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0
+"""/proc/sys/net/ipvs_ipsec/: defaults, ranges, a value per namespace, and what it does.
+
+gen 10.1.0.1 ------ director ------ s1 10.2.1.1
+plays clients       VIP on lo       s2, s3 alike
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+import pytest
+
+from kt.bench import Bench
+from kt.net import Network, Ns
+from kt.wait import wait_until
+
+FOLDER = "net/ipvs_ipsec"
+INITIAL = f"{FOLDER}/isakmp_initial_timeout"
+ESTABLISHED = f"{FOLDER}/isakmp_established_timeout"
+DEFAULTS = {INITIAL: "10", ESTABLISHED: "28800"}
+LARGEST = {INITIAL: 3_600, ESTABLISHED: 2_592_000}
+
+
+@pytest.fixture
+def fresh(bench: Bench) -> Iterator[Ns]:
+    """A namespace that nobody has touched."""
+    with Network("sysctl-") as network:
+        yield network.ns("fresh")
+
+
+def test_defaults(fresh: Ns) -> None:
+    assert {key: fresh.read_sysctl(key) for key in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_values_in_range_are_taken(fresh: Ns, key: str) -> None:
+    for value in (1, 2, LARGEST[key] - 1, LARGEST[key]):
+        fresh.sysctl(key, value)
+        assert fresh.read_sysctl(key) == str(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "largest+1", "4294967297", "18446744073709551617", "ten", "", "1.5"]
+)
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_other_values_are_refused(fresh: Ns, key: str, value: str) -> None:
+    if value == "largest+1":
+        value = str(LARGEST[key] + 1)
+    with pytest.raises(OSError) as refused:
+        fresh.sysctl(key, value)
+    assert refused.value.errno == errno.EINVAL
+    assert fresh.read_sysctl(key) == DEFAULTS[key]
+
+
+def test_each_namespace_has_its_own_values(bench: Bench, fresh: Ns) -> None:
+    fresh.sysctl(INITIAL, 77)
+    fresh.sysctl(ESTABLISHED, 777)
+    assert {key: bench.director.read_sysctl(key) for key in DEFAULTS} == DEFAULTS
+    bench.director.sysctl(INITIAL, 33)
+    assert fresh.read_sysctl(INITIAL) == "77"
+    client = bench.client()
+    bench.expect(client.first(), ike=1)
+    assert 30_000 < bench.entry(client)["expires"] <= 33_000
+
+
+def test_nothing_else_is_there(fresh: Ns) -> None:
+    """A setting without a test and a page in the documentation is none."""
+    listed = fresh.run("ls", f"/proc/sys/{FOLDER}").stdout.split()
+    assert sorted(f"{FOLDER}/{name}" for name in listed) == sorted(DEFAULTS)
+
+
+def gone(bench: Bench) -> bool:
+    """Whether the table is empty."""
+    return bench.entries() == []
+
+
+def test_initial_entry_vanishes_after_its_timeout(bench: Bench) -> None:
+    bench.director.sysctl(INITIAL, 1)
+    client = bench.client()
+    before = bench.genl.counters()["entries-expired"]
+    bench.expect(client.first(), ike=1)
+    assert 0 < bench.entry(client)["expires"] <= 1000
+    wait_until(lambda: gone(bench), 4, "the entry's end")
+    bench.expect(client.later(), drop_ike_no_entry=1)
+    # The entry is swept away, not only out of sight.
+    wait_until(lambda: bench.genl.counters()["entries-expired"] == before + 1, 10, "the sweep")
+    status = bench.genl.do("status-get")
+    assert (status["entries"], status["initial"]) == (0, 0)
+
+
+def test_established_entry_vanishes_after_its_timeout(bench: Bench) -> None:
+    bench.director.sysctl(ESTABLISHED, 1)
+    client = bench.client()
+    bench.expect(client.first(), client.later(), ike=2)
+    assert 0 < bench.entry(client)["expires"] <= 1000
+    bench.expect(client.esp(), esp=1)
+    wait_until(lambda: gone(bench), 4, "the entry's end")
+    bench.drain()
+    bench.expect(client.esp(), client.later(), drop_esp_no_entry=1, drop_ike_no_entry=1)
+    bench.nothing_forwarded()
+    bench.icmp()
+
+
+def test_an_entry_outlives_its_timeout_by_ike_not_by_esp(bench: Bench) -> None:
+    bench.director.sysctl(ESTABLISHED, 1)
+    client = bench.client()
+    bench.expect(client.first(), client.later(), ike=2)
+    for _ in range(3):
+        wait_until(lambda: bench.entry(client)["expires"] < 600, 2, "the timer runs")
+        bench.expect(client.later(), ike=1)
+    wait_until(lambda: bench.send(client.esp())["drop-esp-no-entry"], 4, "the end under ESP")
+
+
+def test_a_new_timeout_counts_from_the_next_packet(bench: Bench) -> None:
+    client, _ = bench.established()
+    bench.director.sysctl(ESTABLISHED, 60)
+    assert bench.entry(client)["expires"] > 60_000
+    bench.expect(client.later(), ike=1)
+    assert 50_000 < bench.entry(client)["expires"] <= 60_000
