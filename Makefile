@@ -49,7 +49,7 @@ test: ## everything: host tests, checks, guest tests
 check: ## formats, lints, and that what is generated is fresh
 	@scripts/in-root cargo fmt --all --check
 	@scripts/in-root cargo clippy --quiet --locked --workspace --all-targets -- --deny warnings
-	@scripts/in-root rustfmt --config-path "$$(scripts/kernel tree)/.rustfmt.toml" --check $$(find src -name '*.rs')
+	@scripts/in-root rustfmt --color=never --config-path "$$(scripts/kernel tree)/.rustfmt.toml" --check $$(find src -name '*.rs')
 	@$(kbuild) MO=$(CURDIR)/build/clippy CLIPPY=1 KRUSTFLAGS=-Dwarnings modules
 	@scripts/ynl check
 	@scripts/in-root shellcheck --external-sources $$(grep -lE '^#!.*\<bash$$' -r scripts .ci)

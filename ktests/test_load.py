@@ -33,6 +33,9 @@ ROUNDS = 50
 def flooded(bench: Bench) -> Iterator[None]:
     """Both generators run inside the block."""
     mac = bench.director.mac("in")
+    captures = (bench.back, *bench.captures)
+    for capture in captures:
+        capture.pause()
     pktgen = flood.start_pktgen(bench.gen, "out", mac, VIP)
     mixture = flood.start(bench.gen, "out", mac, VIP)
     try:
@@ -40,7 +43,8 @@ def flooded(bench: Bench) -> Iterator[None]:
     finally:
         bench.gen.stop(mixture)
         flood.stop_pktgen(bench.gen, pktgen)
-        bench.drain()
+        for capture in captures:
+            capture.resume()
 
 
 @pytest.fixture(autouse=True)

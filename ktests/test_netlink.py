@@ -75,13 +75,6 @@ def test_defaults_are_wrr_dr_and_weight_one(genl: Genl) -> None:
     assert (shown["method"], shown["weight"]) == ("dr", 1)
 
 
-def test_set_changes_only_what_it_names(genl: Genl) -> None:
-    before = genl.everything()
-    genl.do("server-set", service=VIP, address=RIP)
-    genl.do("service-set", address=VIP)
-    assert genl.everything() == before
-
-
 def test_one_server_may_serve_two_services(genl: Genl) -> None:
     genl.do("service-new", address=VIP2, scheduler="wrr")
     genl.do("server-new", service=VIP2, address=RIP, weight=9)

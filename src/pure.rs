@@ -7,7 +7,12 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(
     test,
-    allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, missing_docs)
+    allow(
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used,
+        missing_docs
+    )
 )]
 
 pub mod addr;

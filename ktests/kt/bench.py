@@ -118,6 +118,7 @@ class Bench:
     def clear(self) -> None:
         """No service, nothing in the captures, default timeouts."""
         self.genl.do("flush")
+        wait_until(lambda: self.genl.do("status-get")["entries"] == 0, 10, "the entries' end")
         self.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", 10)
         self.director.sysctl("net/ipvs_ipsec/isakmp_established_timeout", 28800)
         self.drain()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import struct
@@ -14,6 +15,7 @@ from kt.wait import wait_until
 
 ETH_P_IP = 0x0800
 SO_RCVBUFFORCE, SO_SNDBUFFORCE = 33, 32
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 BUFFER = 16 << 20
 
 
@@ -91,6 +93,17 @@ class Capture:
 
         wait_until(enough, timeout, lambda: f"{what} at {self.name}: {len(found)} of {count}")
         return found
+
+    def pause(self) -> None:
+        """Take nothing, at the least cost to whoever floods."""
+        nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # return 0
+        program = struct.pack("HL", 1, ctypes.addressof(nothing))
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+    def resume(self) -> None:
+        """Take packets again."""
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+        self.frames()
 
     def close(self) -> None:
         """Close the socket."""

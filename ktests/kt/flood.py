@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A flood of packets, as a process of its own: every kind, many clients, no pause.
+"""A flood of packets, as a process of its own: every kind, many clients.
 
     python3 -m kt.flood DEVICE MAC_OF_THE_DIRECTOR VIP
 
@@ -11,10 +11,14 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 
 from kt.net import Ns, Process, sh
 from kt.packets import NATT_PORT, Initiator
+
+# The guest has two emulated processors: what unloads the module needs some of them too.
+BURST, PAUSE = 250, 0.01
 
 # The flow of pktgen; its payload begins with a number that is not 0: ESP in UDP.
 PKTGEN_CLIENT = "192.0.2.200"
@@ -55,8 +59,10 @@ def main(device: str, mac: str, vip: str) -> None:
         head = bytes.fromhex(mac.replace(":", "")) + own + struct.pack("!H", 0x0800)
         frames = [head + packet for packet in mixture(vip)]
         while True:
-            for frame in frames:
+            for number, frame in enumerate(frames):
                 sock.send(frame)
+                if number % BURST == 0:
+                    time.sleep(PAUSE)
 
 
 def start(ns: Ns, device: str, director: bytes, vip: str) -> Process:
@@ -78,7 +84,7 @@ set -e
 cd /proc/net/pktgen
 echo rem_device_all > kpktgend_1
 echo "add_device {device}" > kpktgend_1
-for word in "count 0" "delay 30000" "pkt_size 120" "clone_skb 0" "dst_mac {mac}" \
+for word in "count 0" "delay 150000" "pkt_size 120" "clone_skb 0" "dst_mac {mac}" \
     "dst_min {vip}" "dst_max {vip}" "src_min {src}" "src_max {src}" \
     "udp_src_min 4500" "udp_src_max 4500" "udp_dst_min 4500" "udp_dst_max 4500"; do
     echo "$word" > {device}
@@ -88,7 +94,7 @@ exec sh -c 'echo start > pgctrl'
 
 
 def start_pktgen(ns: Ns, device: str, director: bytes, vip: str) -> Process:
-    """pktgen on the second processor, some ten thousand packets a second."""
+    """pktgen on the second processor, some thousand packets a second."""
     sh("modprobe", "pktgen")
     script = PKTGEN.format(device=device, mac=director.hex(":"), vip=vip, src=PKTGEN_CLIENT)
     return ns.start("sh", "-c", script, stderr=None)

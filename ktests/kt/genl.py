@@ -24,7 +24,7 @@ NETLINK_GENERIC = 16
 SOL_NETLINK = 270
 NETLINK_CAP_ACK, NETLINK_EXT_ACK = 10, 11
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
-NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
+NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLA_TYPE_MASK = 0x3FFF
 GENL_ID_CTRL, CTRL_CMD_GETFAMILY = 16, 3
@@ -178,6 +178,7 @@ class Genl:
 
     def _open(self) -> None:
         self._sequence = 0
+        self.interrupted = False
         self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
         self.sock.settimeout(20)
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
@@ -218,6 +219,7 @@ class Genl:
         flags = NLM_F_REQUEST | NLM_F_ACK | (NLM_F_DUMP if dump else 0)
         body = struct.pack("=BBH", command, version, 0) + attributes
         self.sock.send(struct.pack("=IHHII", len(body) + 16, kind, flags, self._sequence, 0) + body)
+        self.interrupted = False
         answers: list[bytes] = []
         while True:
             if self._take(self.sock.recv(1 << 17), answers):
@@ -230,6 +232,7 @@ class Genl:
             body, data = data[16:length], data[(length + 3) & ~3 :]
             if sequence != self._sequence:
                 continue
+            self.interrupted |= kind != NLMSG_ERROR and bool(flags & NLM_F_DUMP_INTR)
             if kind not in (NLMSG_ERROR, NLMSG_DONE):
                 answers.append(body[4:])
                 continue
@@ -259,9 +262,14 @@ class Genl:
         return decode(group, answers[0]) if answers else None
 
     def dump(self, op: str, **values: Any) -> list[dict[str, Any]]:
-        """A well-formed dump."""
+        """A well-formed dump; once more when the table changed meanwhile."""
         group = spec()["op_set"][op]
-        return [decode(group, a) for a in self.call(op, encode(group, **values), dump=True)]
+        attributes = encode(group, **values)
+        for _ in range(50):
+            answers = self.call(op, attributes, dump=True)
+            if not self.interrupted:
+                return [decode(group, answer) for answer in answers]
+        raise AssertionError(f"{op}: the table never held still")
 
     def counters(self) -> dict[str, int]:
         """Every counter of the namespace."""

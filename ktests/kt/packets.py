@@ -242,13 +242,14 @@ class Initiator:
         """Any datagram to the VIP."""
         return self.ip(UDP, udp(self.port, dport, payload), **fields)
 
-    def first(self, **fields: object) -> bytes:
+    def first(self, *, ttl: int = 64, **fields: object) -> bytes:
         """IKE_SA_INIT on port 500: responder SPI 0."""
-        return self.udp(IKE_PORT, ike(self.ispi, **fields))  # type: ignore[arg-type]
+        return self.udp(IKE_PORT, ike(self.ispi, **fields), ttl=ttl)  # type: ignore[arg-type]
 
-    def later(self, exchange: int = IKE_AUTH, **fields: object) -> bytes:
+    def later(self, exchange: int = IKE_AUTH, *, ttl: int = 64, **fields: object) -> bytes:
         """IKE_AUTH on port 500, with the responder's SPI."""
-        return self.udp(IKE_PORT, ike(self.ispi, self.rspi, exchange, **fields))  # type: ignore[arg-type]
+        message = ike(self.ispi, self.rspi, exchange, **fields)  # type: ignore[arg-type]
+        return self.udp(IKE_PORT, message, ttl=ttl)
 
     def natt_first(self) -> bytes:
         """IKE_SA_INIT on port 4500, behind the marker."""

@@ -27,15 +27,16 @@ class Tool:
 
     def services(self) -> list[dict[str, Any]]:
         """`list`: services with their servers."""
-        return self.json("list")
+        return self.json("list")["services"]
 
     def entries(self) -> list[dict[str, Any]]:
         """`entry list`."""
         return self.json("entry", "list")
 
     def counters(self) -> dict[str, int]:
-        """`stats`: every counter."""
-        return self.json("stats", "--all")["counters"]
+        """`stats`: every counter, named as in the spec."""
+        counters = self.json("stats")["counters"]
+        return {name.replace("_", "-"): n for name, n in counters.items()}
 
     def refused(self, *words: object) -> str:
         """A command that the kernel must refuse: status 1, and what it says."""

@@ -82,12 +82,14 @@ impl<T: PerNet> Registration<T> {
         // INVARIANT: Initialised only if registered.
         try_pin_init!(Self {
             ops <- Opaque::try_ffi_init(|ops: *mut bindings::pernet_operations| {
-                let mut operations = bindings::pernet_operations::default();
-                operations.init = Some(init::<T>);
-                operations.pre_exit = Some(pre_exit::<T>);
-                operations.exit = Some(exit::<T>);
-                operations.id = T::id().0.get();
-                operations.size = size_of::<T>();
+                let operations = bindings::pernet_operations {
+                    init: Some(init::<T>),
+                    pre_exit: Some(pre_exit::<T>),
+                    exit: Some(exit::<T>),
+                    id: T::id().0.get(),
+                    size: size_of::<T>(),
+                    ..Default::default()
+                };
                 // SAFETY: `ops` is memory for the operations that stays where it is until they
                 // are unregistered, the number is static, and the callbacks fit `T`.
                 to_result(unsafe {

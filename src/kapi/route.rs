@@ -19,10 +19,16 @@ pub(crate) struct Route(NonNull<bindings::rtable>);
 impl Route {
     /// Looks up the route to `host`, which the packet is not addressed to.
     fn look_up(net: Net<'_>, host: [u8; 4]) -> Result<Self> {
-        let mut flow = bindings::flowi4::default();
-        flow.daddr = u32::from_ne_bytes(host);
-        // The packet keeps its destination: a route to a gateway must not depend on it.
-        flow.__fl_common.flowic_flags = FLAG_KNOWN_NH;
+        let mut flow = bindings::flowi4 {
+            __fl_common: bindings::flowi_common {
+                // The packet keeps its destination: the next hop must be the host itself or a
+                // gateway to it, whatever the packet says.
+                flowic_flags: FLAG_KNOWN_NH,
+                ..Default::default()
+            },
+            daddr: u32::from_ne_bytes(host),
+            ..Default::default()
+        };
         // SAFETY: `net` is alive, and the flow is only used during the call.
         let route = unsafe { bindings::ipvs_ipsec_ip_route_output_key(net.as_ptr(), &mut flow) };
         let route = NonNull::new(from_err_ptr(route)?).ok_or(ENETUNREACH)?;

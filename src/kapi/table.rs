@@ -7,10 +7,12 @@
 //! one of a further index at a time. A stripe lock covers all buckets whose number ends in the
 //! same bits, in every size of the table, so that it stays the right one during a resize.
 //!
-//! A chain ends in a marker that names its bucket. A reader who meets the marker of another bucket
-//! was led astray by an object that was linked elsewhere under it, and begins again. In the manner
-//! of `include/linux/rculist_nulls.h` and `lib/rhashtable.c`.
+//! A reader who meets the end marker of another bucket was led astray by an object that was linked
+//! elsewhere under it, and begins again. In the manner of `lib/rhashtable.c`.
 
+mod chain;
+
+use self::chain::{Buckets, Link, Next};
 use super::{
     lock::{StripeGuard, Stripes},
     rcu::{self, Guard},
@@ -44,112 +46,6 @@ const MAX_SIZES: usize = 3;
 
 /// Objects moved to another bucket under one hold of a lock.
 const MOVE_BATCH: usize = 64;
-
-/// The pointer to what comes next in a chain: an object's [`Link`], or an end marker.
-#[repr(transparent)]
-struct Next(Atomic<*mut Link>);
-
-impl Next {
-    /// The marker that ends the chain which begins here.
-    fn marker(&self) -> *mut Link {
-        ptr::from_ref(self)
-            .cast_mut()
-            .cast::<Link>()
-            .map_addr(|addr| addr | 1)
-    }
-
-    /// The link that comes next; `None` at the end of the chain.
-    fn link(next: *mut Link) -> Option<NonNull<Link>> {
-        NonNull::new(next).filter(|link| link.addr().get() & 1 == 0)
-    }
-}
-
-/// An object's place in an index.
-///
-/// # Invariants
-///
-/// While linked, `prev` is what points here. It changes only under the stripe lock.
-#[repr(C)]
-struct Link {
-    next: Next,
-    prev: Atomic<*mut Next>,
-}
-
-impl Link {
-    const fn new() -> Self {
-        Link {
-            next: Next(Atomic::new(ptr::null_mut())),
-            prev: Atomic::new(ptr::null_mut()),
-        }
-    }
-
-    /// Puts the link at the head of a chain. The caller holds the stripe lock of the chain.
-    fn link(&self, head: &Next) {
-        let next = head.0.load(Relaxed);
-        // ORDERING: Release, for a reader that stands here while the link changes chains.
-        self.next.0.store(next, Release);
-        self.prev.store(ptr::from_ref(head).cast_mut(), Relaxed);
-        if let Some(next) = Next::link(next) {
-            // SAFETY: What is linked is alive while we hold the stripe lock.
-            let next = unsafe { next.as_ref() };
-            next.prev
-                .store(ptr::from_ref(&self.next).cast_mut(), Relaxed);
-        }
-        // ORDERING: Publishes the node to the loads of `Table::chain` and `Chain::next`.
-        head.0.store(ptr::from_ref(self).cast_mut(), Release);
-    }
-
-    /// Takes the link out of its chain; `false` if it is in none. Readers who stand here go on.
-    /// The caller holds the stripe lock of the chain.
-    fn unlink(&self) -> bool {
-        let Some(prev) = NonNull::new(self.prev.xchg(ptr::null_mut(), Relaxed)) else {
-            return false;
-        };
-        let next = self.next.0.load(Relaxed);
-        if let Some(next) = Next::link(next) {
-            // SAFETY: What is linked is alive while we hold the stripe lock.
-            unsafe { next.as_ref() }.prev.store(prev.as_ptr(), Relaxed);
-        }
-        // SAFETY: By the type invariant this is what points here: another link, or a slot.
-        let prev = unsafe { prev.as_ref() };
-        // ORDERING: Release, so that the next node is seen whole through this link too.
-        prev.0.store(next, Release);
-        true
-    }
-}
-
-/// The buckets of an index, in one of its sizes.
-struct Buckets {
-    slots: KVVec<Next>,
-    /// The bucket array that objects are moving to.
-    successor: Atomic<*mut Buckets>,
-}
-
-impl Buckets {
-    /// `count` empty buckets, a power of two. Sleeps.
-    fn new(count: usize) -> Result<KBox<Self>, AllocError> {
-        let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
-        for _ in 0..count {
-            slots.push(Next(Atomic::new(ptr::null_mut())), GFP_KERNEL)?;
-        }
-        // From here on the slots stay where they are.
-        for slot in &slots {
-            slot.0.store(slot.marker(), Relaxed);
-        }
-        KBox::new(
-            Buckets {
-                slots,
-                successor: Atomic::new(ptr::null_mut()),
-            },
-            GFP_KERNEL,
-        )
-    }
-
-    #[inline]
-    fn slot(&self, hash: u32) -> &Next {
-        &self.slots[u32_as_usize(hash) & (self.slots.len() - 1)]
-    }
-}
 
 /// One way to find objects.
 ///
@@ -244,9 +140,8 @@ impl<'g, T, const N: usize> Iterator for Chain<'g, T, N> {
         // SAFETY: `Table::chain` made this for one of its chains and the life of a guard, while
         // which no node is freed.
         let node = unsafe { Node::from_link(link, self.index) };
-        // ORDERING: Pairs with the stores of `Link`, so that nodes are seen whole.
         // SAFETY: As above.
-        self.next = unsafe { link.as_ref() }.next.0.load(Acquire);
+        self.next = unsafe { link.as_ref() }.next.load();
         Some(node)
     }
 }
@@ -351,8 +246,7 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
     #[inline]
     fn chain<'g>(&'g self, _: &'g Guard, index: usize, slot: &'g Next) -> Chain<'g, T, N> {
         Chain {
-            // ORDERING: Pairs with the stores of `Link`, so that nodes are seen whole.
-            next: slot.0.load(Acquire),
+            next: slot.load(),
             index,
             _nodes: PhantomData,
         }
@@ -502,9 +396,6 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
 
     /// Moves some objects from the end of the chain at `slot`, number `number`, to their buckets
     /// in `to`. `false` if there was none.
-    ///
-    /// A reader who stands at the last object has missed nothing when it moves, and one who comes
-    /// too late finds it in the successor.
     fn move_tail(&self, index: usize, number: usize, slot: &Next, to: &Buckets) -> bool {
         let _lock = self.indices[index].locks.lock(number, index);
         let guard = Guard::new();
@@ -516,15 +407,8 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         }
         for back in 1..=length.min(MOVE_BATCH) {
             if let Some(node) = tail[(length - back) % MOVE_BATCH] {
-                let link = &node.links[index];
-                let prev = NonNull::new(link.prev.load(Relaxed));
-                link.link(to.slot(node.hashes[index].load(Relaxed)));
-                if let Some(prev) = prev {
-                    // SAFETY: By the type invariant of `Link`, and we hold the stripe lock.
-                    let prev = unsafe { prev.as_ref() };
-                    // ORDERING: After the object can be found in its new bucket.
-                    prev.0.store(slot.marker(), Release);
-                }
+                let hash = node.hashes[index].load(Relaxed);
+                node.links[index].move_last(slot, to.slot(hash));
             }
         }
         length > 0
