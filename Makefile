@@ -1,6 +1,7 @@
 # What a person types: "make help" lists it. The module's objects are Kbuild's business, what costs time is scripts/'s.
 
 SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 
 # KDIR: a kernel build tree with Rust metadata, used on this host with its own compiler. Without one a stock kernel is
@@ -53,7 +54,7 @@ check: ## formats, lints, and that what is generated is fresh
 	@$(kbuild) MO=$(CURDIR)/build/clippy CLIPPY=1 KRUSTFLAGS=-Dwarnings modules
 	@scripts/ynl check
 	@scripts/in-root shellcheck --external-sources $$(grep -lE '^#!.*\<bash$$' -r scripts .ci)
-	@set -e; for check in $(wildcard scripts/check-*); do $$check; done
+	@for check in $(wildcard scripts/check-*); do $$check; done
 
 .PHONY: ynl
 ynl: ## the generated code, from Documentation/netlink/specs/ipvs-ipsec.yaml

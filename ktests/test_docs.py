@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the documentation tells the reader to type, typed.
+
+    director          gateway
+    VIP on lo         VIP on lo
+
+No packets: the tunnels are test_tunnels.py's.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kt.net import Network
+
+HERE = Path(__file__).resolve().parents[1]
+README = (HERE / "README.md").read_text(encoding="utf-8")
+SYSCTL = (HERE / "Documentation" / "sysctl.rst").read_text(encoding="utf-8")
+
+BLOCK = re.compile(r"<!-- run by ktests/test_docs.py (?:in|on) (?:the|a) (\w+).*?-->\s*```sh\n(.*?)```", re.S)
+SETTING = re.compile(r"^(\w+) - INTEGER\n.*?Range: (\d+) to (\d+).*?Default: (\d+)", re.S | re.M)
+
+
+def test_the_readmes_commands_work() -> None:
+    blocks = BLOCK.findall(README)
+    assert [where for where, _ in blocks] == ["director", "gateway", "director"]
+    with Network("docs-") as network:
+        spaces = {name: network.ns(name) for name in ("director", "gateway")}
+        said = [spaces[where].run("sh", "-euc", block).stdout for where, block in blocks]
+    assert re.search(r"^IPSEC 198\.51\.100\.1 wrr$", said[0], re.M)
+    assert re.search(r"-> 10\.0\.0\.11 +Route +2 ", said[0])
+    assert re.search(r"-> 10\.0\.0\.12 +Route +1 ", said[0])
+    assert "source" in said[2] and "entries-created" in said[2]
+
+
+@pytest.mark.parametrize("name, low, high, default", SETTING.findall(SYSCTL))
+def test_the_sysctl_page_is_right(name: str, low: str, high: str, default: str) -> None:
+    with Network("docs-") as network:
+        space = network.ns("director")
+
+        def write(value: int) -> bool:
+            done = space.run("sysctl", "-qw", f"net.ipvs_ipsec.{name}={value}", check=False)
+            return done.returncode == 0
+
+        assert space.read_sysctl(f"net/ipvs_ipsec/{name}") == default
+        assert write(int(low)) and write(int(high))
+        assert not write(int(low) - 1) and not write(int(high) + 1)
+        assert space.read_sysctl(f"net/ipvs_ipsec/{name}") == high
+
+
+def test_the_sysctl_page_is_whole() -> None:
+    with Network("docs-") as network:
+        space = network.ns("director")
+        names = space.run("ls", "/proc/sys/net/ipvs_ipsec").stdout.split()
+    assert sorted(names) == sorted(name for name, *_ in SETTING.findall(SYSCTL))
