@@ -130,6 +130,9 @@ impl Entries {
         });
         if let Ok(Inserted::New(_)) = inserted {
             self.stats.count(Event::Created);
+            if state == State::Established {
+                self.stats.count(Event::Established);
+            }
         } else {
             server.leave(state);
             self.tally(state, -1);
@@ -161,11 +164,14 @@ impl Entries {
 
     /// Remembers the IKE SPIs of a message that came in for an entry.
     pub(crate) fn remember<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode, header: &Header) {
-        if entry.responder_spi() != header.responder_spi {
-            entry.responder_spi.store(header.responder_spi, Relaxed);
-        }
         let spi = header.initiator_spi;
-        if entry.initiator_spi() != spi {
+        let another = entry.initiator_spi() != spi;
+        // A first message that is sent again tells nothing new of the responder.
+        let responder = header.responder_spi;
+        if another || (responder != 0 && responder != entry.responder_spi()) {
+            entry.responder_spi.store(responder, Relaxed);
+        }
+        if another {
             let hash = self.spi_hash(&entry.flow.vip, spi);
             self.table.relink::<BY_SPI>(guard, entry, hash, || {
                 entry.initiator_spi.store(spi, Relaxed);
