@@ -69,14 +69,16 @@ impl Index {
     /// The bucket arrays, from the one that readers begin with to the one that objects move to.
     #[inline]
     fn sizes<'g>(&'g self, _: &'g Guard) -> impl Iterator<Item = &'g Buckets> {
-        // ORDERING: Pairs with the stores in `Table::resize`, so that the slots are seen whole.
-        let mut next = self.buckets.load(Acquire);
+        let mut from = &self.buckets;
         core::iter::from_fn(move || {
+            // ORDERING: Pairs with the stores in `Table::resize_index`, so that the slots are seen
+            // whole. Besides, this load comes after the caller has looked into the buckets before:
+            // who misses an object there because it was moved has read a link, with Acquire, that
+            // was stored after `successor`.
+            let buckets = from.load(Acquire);
             // SAFETY: By the type invariant what is not null lives as long as the guard.
-            let buckets = unsafe { next.as_ref() }?;
-            // ORDERING: As above. Besides, who misses an object in a chain because it was moved
-            // has read a link that was stored after `successor`, with Acquire.
-            next = buckets.successor.load(Acquire);
+            let buckets: &'g Buckets = unsafe { buckets.as_ref() }?;
+            from = &buckets.successor;
             Some(buckets)
         })
         .take(MAX_SIZES)
@@ -432,9 +434,9 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
 
 impl<T: Send + Sync + 'static, const N: usize> Drop for Table<T, N> {
     fn drop(&mut self) {
-        let guard = Guard::new();
         for number in 0..self.size() {
-            self.visit(&guard, number, |node| {
+            breathe();
+            self.visit(&Guard::new(), number, |node| {
                 // SAFETY: The node came out of a box in `insert`, and nobody else can find it: we
                 // have exclusive access. The chain has been read past it, and is not read again.
                 drop(unsafe { KBox::from_raw(ptr::from_ref(node).cast_mut()) });
