@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,34 @@ from kt.net import Network, Ns
 from kt.tool import Tool
 
 LOG = pytest.StashKey[KernelLog]()
+BEFORE = pytest.StashKey[set[str]]()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Read the log from here on; let bursts of thousands of packets through."""
     session.config.stash[LOG] = KernelLog()
+    session.config.stash[BEFORE] = _things()
     Path("/proc/sys/net/core/netdev_max_backlog").write_text("100000\n", encoding="ascii")
+
+
+def _things() -> set[str]:
+    """What tests could leave behind: namespaces, processes."""
+    found = {f"namespace {path.name}" for path in Path("/run/netns").glob("*")}
+    for command in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # it may end meanwhile
+            name = command.read_text(encoding="utf-8").strip()
+            if name in ("charon", "swanctl", "ping", "rmmod", "insmod"):
+                found.add(f"process {command.parent.name} {name}")
+    return found
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Nothing is left behind, nor has the kernel complained since the last test."""
+    left = sorted(_things() - session.config.stash[BEFORE])
+    left += bad_lines(session.config.stash[LOG].news())
+    if left:
+        print("\nleft behind:", *left, sep="\n  ")
+        session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
 def _check_log(item: pytest.Item) -> None:

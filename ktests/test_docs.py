@@ -20,7 +20,9 @@ HERE = Path(__file__).resolve().parents[1]
 README = (HERE / "README.md").read_text(encoding="utf-8")
 SYSCTL = (HERE / "Documentation" / "sysctl.rst").read_text(encoding="utf-8")
 
-BLOCK = re.compile(r"<!-- run by ktests/test_docs.py (?:in|on) (?:the|a) (\w+).*?-->\s*```sh\n(.*?)```", re.S)
+BLOCK = re.compile(
+    r"<!-- run by ktests/test_docs.py (?:in|on) (?:the|a) (\w+).*?-->\s*```sh\n(.*?)```", re.S
+)
 SETTING = re.compile(r"^(\w+) - INTEGER\n.*?Range: (\d+) to (\d+).*?Default: (\d+)", re.S | re.M)
 
 

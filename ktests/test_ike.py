@@ -111,6 +111,31 @@ def test_port_4500_takes_over_from_an_initial_entry(bench: Bench) -> None:
     assert bench.server_of(client.esp()) == server
 
 
+def test_a_flow_follows_its_ike_sa_to_another_server(bench: Bench) -> None:
+    """Behind a NAT the entry on 500 runs out while that on 4500 lives; the client begins anew."""
+    bench.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", 1)
+    client = bench.client().at(port=31_000)
+    natt = client.at(port=32_000)
+    old = bench.server_of(client.first())
+    assert bench.server_of(natt.natt_later(), natt.esp_in_udp()) == old
+    wait_until(lambda: len(bench.entries()) == 1, 4, "the end of the entry on 500")
+    reborn = {"ispi": 0xABCD, "rspi": 0xBCDE}
+    new = bench.server_of(client.at(**reborn).first())
+    assert new != old, "rr goes on; the director cannot know who this is"
+    assert bench.server_of(natt.at(**reborn).natt_later(), natt.esp_in_udp()) == new
+
+
+def test_a_late_first_packet_does_not_hide_the_ike_sa(bench: Bench) -> None:
+    client, server = bench.established()
+    assert bench.server_of(client.first()) == server
+    entry = bench.entry(client)
+    assert (entry["initiator-spi"], entry["responder-spi"]) == (client.ispi, client.rspi)
+    # That of another IKE SA does: its responder is not known yet.
+    assert bench.server_of(client.at(ispi=0x5555).first()) == server
+    entry = bench.entry(client)
+    assert (entry["initiator-spi"], entry["responder-spi"]) == (0x5555, 0)
+
+
 def test_another_responder_spi_from_a_new_port_is_dropped(bench: Bench) -> None:
     client, _ = bench.established()
     liar = client.at(port=20_000, rspi=0xDEAD)

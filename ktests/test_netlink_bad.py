@@ -61,19 +61,22 @@ def test_duplicates_are_refused(genl: Genl) -> None:
 
 @pytest.mark.parametrize("op", ["service-set", "service-del", "service-get"])
 def test_an_unknown_service_is_refused(genl: Genl, op: str) -> None:
-    refuse_with_text(genl, errno.ENOENT, op, encode("service", address=VIP2))
+    given = {"scheduler": "rr"} if op == "service-set" else {}
+    refuse_with_text(genl, errno.ENOENT, op, encode("service", address=VIP2, **given))
 
 
 @pytest.mark.parametrize("op", SERVER_OPS)
 def test_a_server_of_an_unknown_service_is_refused(genl: Genl, op: str) -> None:
-    text = refuse_with_text(genl, errno.ENOENT, op, encode("server", service=VIP2, address=RIP))
-    assert "service" in text
+    given = {"weight": 1} if op in ("server-new", "server-set") else {}
+    message = encode("server", service=VIP2, address=RIP, **given)
+    assert "service" in refuse_with_text(genl, errno.ENOENT, op, message)
 
 
 @pytest.mark.parametrize("op", ["server-set", "server-del", "server-get"])
 def test_an_unknown_server_is_refused(genl: Genl, op: str) -> None:
-    text = refuse_with_text(genl, errno.ENOENT, op, encode("server", service=VIP, address=RIP2))
-    assert "server" in text
+    given = {"weight": 1} if op == "server-set" else {}
+    message = encode("server", service=VIP, address=RIP2, **given)
+    assert "server" in refuse_with_text(genl, errno.ENOENT, op, message)
 
 
 def test_a_dump_of_an_unknown_services_servers_is_refused_or_empty(genl: Genl) -> None:

@@ -105,8 +105,10 @@ fn server_set(request: Request<'_>) -> Result<(), Refused> {
     let service = address(&request, IPVS_IPSEC_A_SERVER_SERVICE)?;
     let address = address(&request, IPVS_IPSEC_A_SERVER_ADDRESS)?;
     check_method(&request)?;
-    let weight = number(&request, IPVS_IPSEC_A_SERVER_WEIGHT)?
-        .ok_or(Refusal::Missing(IPVS_IPSEC_A_SERVER_WEIGHT))?;
+    let weight = number(&request, IPVS_IPSEC_A_SERVER_WEIGHT)?;
+    if weight.is_none() && request.attribute(IPVS_IPSEC_A_SERVER_METHOD).is_none() {
+        return Err(Refusal::Missing(IPVS_IPSEC_A_SERVER_WEIGHT).into());
+    }
     Ok(netns(&request).set_server(&service, &address, weight)?)
 }
 

@@ -141,12 +141,12 @@ impl Netns {
         })
     }
 
-    /// Gives a server another weight.
+    /// Gives a server another weight, if there is one to give.
     pub(crate) fn set_server(
         &self,
         service: &Addr,
         address: &Addr,
-        weight: u32,
+        weight: Option<u32>,
     ) -> Result<(), Refusal> {
         self.change_roster(service, |roster| {
             roster.with_weight(roster.place(address)?, weight)

@@ -75,10 +75,10 @@ impl Roster {
         })
     }
 
-    /// A copy in which the server at `place` has this weight.
-    pub(crate) fn with_weight(&self, place: usize, weight: u32) -> Result<Self, Refusal> {
+    /// A copy in which the server at `place` has this weight, or the one it had.
+    pub(crate) fn with_weight(&self, place: usize, weight: Option<u32>) -> Result<Self, Refusal> {
         let mut members = copy(&self.members, 0)?;
-        if let Some(member) = members.get_mut(place) {
+        if let (Some(member), Some(weight)) = (members.get_mut(place), weight) {
             member.weight = weight;
         }
         Ok(Roster {

@@ -29,14 +29,14 @@ class Port:
         self.sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, BUFFER)
         self._head = to + ns.mac(device) + struct.pack("!H", ETH_P_IP)
 
-    def send(self, packets: Iterable[bytes]) -> int:
+    def send(self, packets: Iterable[bytes], processor: int = 0) -> int:
         """Send packets in order; how many they were.
 
         All from one processor: each has a queue of its own on the way to the
         other end of a veth, and a thread that moved would overtake itself.
         """
         allowed = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(allowed)})
+        os.sched_setaffinity(0, {sorted(allowed)[processor % len(allowed)]})
         count = 0
         try:
             for packet in packets:
@@ -68,7 +68,7 @@ class Capture:
         while True:
             try:
                 frame, source = self.sock.recvfrom(1 << 16)
-            except BlockingIOError:
+            except OSError:  # nothing there; or the device has gone
                 return found
             if source[2] != socket.PACKET_OUTGOING:
                 found.append(frame)

@@ -3,11 +3,13 @@
 
     python3 -m kt.flood DEVICE MAC_OF_THE_DIRECTOR VIP
 
-Beside it pktgen sends one flow of ESP in UDP from the other processor, in softirq.
+Beside it pktgen sends one flow of ESP in UDP from the last processor, in softirq.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import struct
 import sys
@@ -60,7 +62,9 @@ def main(device: str, mac: str, vip: str) -> None:
         frames = [head + packet for packet in mixture(vip)]
         while True:
             for number, frame in enumerate(frames):
-                sock.send(frame)
+                # A queue may be full, and the other end may be about to vanish.
+                with contextlib.suppress(OSError):
+                    sock.send(frame)
                 if number % BURST == 0:
                     time.sleep(PAUSE)
 
@@ -82,8 +86,8 @@ def start(ns: Ns, device: str, director: bytes, vip: str) -> Process:
 PKTGEN = """
 set -e
 cd /proc/net/pktgen
-echo rem_device_all > kpktgend_1
-echo "add_device {device}" > kpktgend_1
+echo rem_device_all > kpktgend_{processor}
+echo "add_device {device}" > kpktgend_{processor}
 for word in "count 0" "delay 150000" "pkt_size 120" "clone_skb 0" "dst_mac {mac}" \
     "dst_min {vip}" "dst_max {vip}" "src_min {src}" "src_max {src}" \
     "udp_src_min 4500" "udp_src_max 4500" "udp_dst_min 4500" "udp_dst_max 4500"; do
@@ -94,9 +98,15 @@ exec sh -c 'echo start > pgctrl'
 
 
 def start_pktgen(ns: Ns, device: str, director: bytes, vip: str) -> Process:
-    """pktgen on the second processor, some thousand packets a second."""
+    """pktgen on the last processor, some thousand packets a second."""
     sh("modprobe", "pktgen")
-    script = PKTGEN.format(device=device, mac=director.hex(":"), vip=vip, src=PKTGEN_CLIENT)
+    script = PKTGEN.format(
+        device=device,
+        mac=director.hex(":"),
+        vip=vip,
+        src=PKTGEN_CLIENT,
+        processor=(os.cpu_count() or 1) - 1,
+    )
     return ns.start("sh", "-c", script, stderr=None)
 
 

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+
+# A kernel with its checkers on, under emulation, needs more.
+PATIENCE = float(os.environ.get("IPVS_IPSEC_PATIENCE", "1"))
 
 
 def wait_until[T](condition: Callable[[], T], timeout: float, what: str | Callable[[], str]) -> T:
@@ -12,6 +16,7 @@ def wait_until[T](condition: Callable[[], T], timeout: float, what: str | Callab
 
     `what` says what was waited for; a function may add what was seen instead.
     """
+    timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     pause = 0.002
     while True:

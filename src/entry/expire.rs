@@ -27,7 +27,11 @@ impl Entries {
             let now = time::jiffies();
             for bucket in first..first + BATCH {
                 self.table.visit(&guard, bucket, |entry| {
-                    if entry.state(now).is_none() && self.remove(&guard, entry) {
+                    if entry.state(now).is_some() {
+                        return;
+                    }
+                    let expired = entry.remaining(now) == 0;
+                    if self.remove(&guard, entry) && expired {
                         self.stats.count(Event::Expired);
                     }
                 });

@@ -24,6 +24,14 @@ u64 __percpu *ipvs_ipsec_alloc_percpu_u64(size_t n);
 void ipvs_ipsec_this_cpu_add(u64 __percpu *counter, u64 n);
 u64 ipvs_ipsec_percpu_sum(const u64 __percpu *counter);
 
+/*
+ * kapi/time.rs. As an enum: bindgen takes the first of several #defines, and HZ
+ * has another value for user space first.
+ */
+enum {
+	IPVS_IPSEC_HZ = HZ,
+};
+
 /* kapi/work.rs */
 void ipvs_ipsec_init_delayed_work(struct delayed_work *work, work_func_t func);
 bool ipvs_ipsec_mod_delayed_work(struct delayed_work *work, unsigned long delay);

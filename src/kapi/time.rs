@@ -8,7 +8,7 @@ use super::bindings;
 use kernel::num::casts::{u32_as_u64, usize_as_u64};
 
 /// Jiffies in a second.
-const HZ: u64 = u32_as_u64(bindings::HZ);
+const HZ: u64 = u32_as_u64(bindings::IPVS_IPSEC_HZ);
 
 // Deadlines are compared without regard to wrapping, and kept with two bits less.
 const _: () = assert!(usize::BITS == 64, "jiffies must have 64 bits");
