@@ -20,8 +20,19 @@ die() {
 	exit 1
 }
 
+# The packages the host lacks; it needs no more than these two.
+missing_packages() {
+	command -v mmdebstrap >/dev/null || echo mmdebstrap
+	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || echo debian-archive-keyring
+}
+
+# Ends with what to type, if we are not root.
 need_root() {
-	[ "$(id -u)" -eq 0 ] || die "it mounts and changes root: run it as root, for example: sudo ${1:-make} ..."
+	local missing
+	[ "$(id -u)" -ne 0 ] || return 0
+	mapfile -t missing < <(missing_packages)
+	[ ${#missing[@]} -eq 0 ] || say "packages are missing: sudo apt-get install ${missing[*]}"
+	die "it mounts and changes root: run it as root, for example: sudo ${1:-make} ..."
 }
 
 # key WORD…: a short name for these inputs.
