@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kt.lab import VIP, Lab
-from kt.net import sh
 from kt.strongswan import initiate_all, start_all
 from kt.tool import Tool
 
@@ -109,9 +108,9 @@ def explain_failure(lab: Lab, error: BaseException) -> None:
     print(f"\n{type(error).__name__}: {error}\n", file=sys.stderr)
     for daemon in lab.daemons:
         print(f"--- log of {daemon.ns.name}\n{daemon.log(25)}", file=sys.stderr)
-    counted = Tool(lab.director).run("stats", check=False)
-    print(f"--- ipvs-ipsec stats\n{counted.stdout}{counted.stderr}", file=sys.stderr)
-    print(f"--- kernel log\n{sh('dmesg').stdout[-3000:]}", file=sys.stderr)
+    for words in (("ipvs-ipsec", "list"), ("ipvs-ipsec", "stats"), ("dmesg",)):
+        shown = lab.director.run("sh", "-c", " ".join(words), check=False)
+        print(f"--- {' '.join(words)}\n{(shown.stdout + shown.stderr)[-3000:]}", file=sys.stderr)
 
 
 def verdict(result: Result, complaints: list[str]) -> str:

@@ -84,6 +84,18 @@ def test_processors_that_race_for_4500_agree(bench: Bench) -> None:
     assert len(bench.entries()) == 2 * len(clients)
 
 
+def test_strangers_get_no_esp_through_among_many(bench: Bench) -> None:
+    """Whoever shares a bucket with an established client is still not that client."""
+    clients = [bench.client(number) for number in range(1, 401)]
+    bench.expect(*(c.first() for c in clients), *(c.later() for c in clients), ike=2 * len(clients))
+    bench.drain()
+    strangers = [c.at(address=c.address.replace("192.0.2.", "203.0.113.")) for c in clients[:200]]
+    strangers = [s for s in strangers if s.address not in {c.address for c in clients}]
+    bench.expect(*(s.esp() for s in strangers), drop_esp_no_entry=len(strangers))
+    assert len(strangers) > 50
+    bench.nothing_forwarded()
+
+
 def without_captures(bench: Bench, act: Callable[[], None]) -> None:
     """The servers' captures would only cost time."""
     for capture in bench.captures:
@@ -132,3 +144,22 @@ def test_a_flood_of_first_packets_cannot_fill_the_table(bench: Bench) -> None:
     # Who waits for an answer may still prove itself, which makes room.
     bench.expect(*(w.later() for w in waiting), ike=len(waiting))
     bench.expect(late.first(), ike=1)
+
+
+def test_first_packets_in_a_clients_name_do_not_cut_its_tunnel(bench: Bench) -> None:
+    """An attacker spoofs the client's address, and knows its SPI: IKE and ESP still pass."""
+    client, server = bench.established()
+    natt = client.at(port=4500)
+    assert bench.server_of(natt.natt_later(), client.esp()) == server
+
+    def flood() -> None:
+        spoofed = first_packets(client.address, client.vip, range(5000))
+        same_spi = [client.at(port=30_000 + n).first(body=b"") for n in range(5000)]
+        at_once(bench, spoofed, same_spi)
+
+    without_captures(bench, flood)
+    for _ in range(3):
+        assert (
+            bench.server_of(client.esp(), client.ah(), client.later(), natt.natt_later()) == server
+        )
+        assert bench.server_of(natt.esp_in_udp(), client.esp()) == server

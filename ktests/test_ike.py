@@ -111,6 +111,24 @@ def test_port_4500_takes_over_from_an_initial_entry(bench: Bench) -> None:
     assert bench.server_of(client.esp()) == server
 
 
+def test_port_4500_inherits_the_state_too(bench: Bench) -> None:
+    """A message of the IKE SA that tells nothing of the responder: the flow to 500 did."""
+    client, server = bench.established()
+    natt = client.at(port=20_000)
+    assert bench.server_of(natt.natt_first(), natt.esp_in_udp()) == server
+    assert bench.entry(natt, 4500)["state"] == "established"
+
+
+def test_another_address_inherits_the_server_only(bench: Bench) -> None:
+    """Until it shows the responder's SPI: the initiator's alone may have been overheard."""
+    client, server = bench.established()
+    moved = client.at(address="192.0.2.77")
+    assert bench.server_of(moved.first()) == server
+    assert bench.entry(moved)["state"] == "initial"
+    bench.expect(moved.esp(), drop_not_established=1)
+    assert bench.server_of(moved.later(), moved.esp()) == server
+
+
 def test_a_flow_follows_its_ike_sa_to_another_server(bench: Bench) -> None:
     """Behind a NAT the entry on 500 runs out while that on 4500 lives; the client begins anew."""
     bench.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", 1)

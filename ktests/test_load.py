@@ -138,6 +138,18 @@ def test_unload_with_thousands_of_entries(bench: Bench) -> None:
         bench.reopen()
 
 
+def test_unload_while_removed_entries_are_freed(bench: Bench) -> None:
+    """They are freed a grace period after their removal: the module must not be gone by then."""
+    for _ in range(3):
+        bench.setup()
+        clients = [bench.client(1 + n % 250).at(port=1024 + n, ispi=n + 1) for n in range(2000)]
+        bench.send(*(c.first() for c in clients))
+        bench.genl.do("flush")
+        module.unload()
+        module.load()
+        bench.reopen()
+
+
 def test_unload_beside_commands(bench: Bench) -> None:
     """Netlink requests and dumps run into the module's end: done or refused, never stuck."""
     stop = False
@@ -227,6 +239,32 @@ def test_dead_namespaces_give_their_memory_back() -> None:
     for number in range(40):
         live_and_die(number)
     given_back(before, limit=400)  # 10 kB a namespace; the noise is below 300
+
+
+def test_removed_services_and_servers_give_their_memory_back(genl: Genl) -> None:
+    rips = [f"10.0.0.{n}" for n in range(1, 41)]
+
+    def one_by_one() -> None:
+        genl.do("service-new", address=VIP)
+        for rip in rips:
+            genl.do("server-new", service=VIP, address=rip)
+        for rip in rips:
+            genl.do("server-del", service=VIP, address=rip)
+        genl.do("service-del", address=VIP)
+
+    def all_at_once() -> None:
+        for last in range(1, 21):
+            genl.do("service-new", address=f"198.51.100.{last}")
+            genl.do("server-new", service=f"198.51.100.{last}", address=rips[0])
+        genl.do("flush")
+
+    before = 0
+    for number in range(70):
+        if number == 10:
+            before = in_use()
+        one_by_one()
+        all_at_once()
+    given_back(before, limit=300)  # 2,400 servers, 1,200 services
 
 
 def test_dead_entries_give_their_memory_back(bench: Bench) -> None:

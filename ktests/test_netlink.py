@@ -60,8 +60,9 @@ def test_a_server_is_added_shown_changed_removed(genl: Genl) -> None:
         "in-packets": 0,
         "in-bytes": 0,
     }
-    genl.do("server-set", service=VIP, address=RIP2, weight=0)
-    assert genl.do("server-get", service=VIP, address=RIP2)["weight"] == 0
+    for weight in (0, 1, 65535):
+        genl.do("server-set", service=VIP, address=RIP2, weight=weight)
+        assert genl.do("server-get", service=VIP, address=RIP2)["weight"] == weight
     assert genl.do("server-get", service=VIP, address=RIP)["weight"] == 3
     genl.do("server-del", service=VIP, address=RIP2)
     assert [s["address"] for s in genl.dump("server-get")] == [RIP]

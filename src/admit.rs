@@ -149,7 +149,9 @@ impl<'g> Arrival<'g> {
         }
     }
 
-    /// An entry with server and state of one that has seen the same IKE SA.
+    /// An entry with server and state of one that has seen the same IKE SA. From another address
+    /// the initiator's SPI alone, which a first message has, proves nothing: only the server is
+    /// inherited.
     fn inherit(
         &self,
         ports: &Ports,
@@ -159,8 +161,14 @@ impl<'g> Arrival<'g> {
         if !other.may_own(header) {
             return Err(Reason::IkeResponderSpi);
         }
-        let state = other.state(self.now).unwrap_or(State::Initial);
-        self.make(ports, header, other.server.clone(), state)
+        let proved = other.flow.client == self.client || header.responder_spi != 0;
+        let state = other.state(self.now).filter(|_| proved);
+        self.make(
+            ports,
+            header,
+            other.server.clone(),
+            state.unwrap_or(State::Initial),
+        )
     }
 
     /// The server of an initiator that no NAT has given other ports, by its flow from the other
