@@ -93,8 +93,8 @@ impl Entries {
         vip: &Addr,
         now: u64,
     ) -> Option<&'g EntryNode> {
-        let hash = self.address_hash(client, vip);
         let find = |state: State| {
+            let hash = self.address_hash(client, vip, state);
             self.table.find::<BY_ADDRESS>(guard, hash, |entry| {
                 entry.flow.client == *client
                     && entry.flow.vip == *vip
@@ -119,7 +119,7 @@ impl Entries {
         let hashes = [
             self.flow_hash(&flow),
             self.spi_hash(&flow.vip, header.initiator_spi),
-            self.address_hash(&flow.client, &flow.vip),
+            self.address_hash(&flow.client, &flow.vip, state),
         ];
         // Before others can find the entry, and remove it.
         server.enter(state);
@@ -158,7 +158,7 @@ impl Entries {
         self.tally(to, 1);
         self.stats.count(Event::Established);
         // ESP and AH follow the initiator's address: to the entry that was established last.
-        let hash = self.address_hash(&entry.flow.client, &entry.flow.vip);
+        let hash = self.address_hash(&entry.flow.client, &entry.flow.vip, to);
         self.table.relink::<BY_ADDRESS>(guard, entry, hash, || {});
     }
 
@@ -255,9 +255,15 @@ impl Entries {
         fold(self.key.hash3([high, low, spi]))
     }
 
+    /// Entries that have not proved themselves hang elsewhere, so that a flood of them in a
+    /// client's name hides nothing.
     #[inline]
-    fn address_hash(&self, client: &Addr, vip: &Addr) -> u32 {
-        fold(self.pair_hash(client, vip))
+    fn address_hash(&self, client: &Addr, vip: &Addr, state: State) -> u32 {
+        let hash = fold(self.pair_hash(client, vip));
+        match state {
+            State::Established => hash,
+            State::Initial => !hash,
+        }
     }
 
     #[inline]
