@@ -73,7 +73,8 @@ pub struct Flow {
     pub vip_port: u16,
 }
 
-#[cfg(test)]
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_addr))]
 mod tests {
     use super::*;
 
@@ -82,7 +83,7 @@ mod tests {
         for len in 0..20 {
             let bytes = [1u8; 20];
             let addr = Addr::from_bytes(&bytes[..len]);
-            assert_eq!(addr.is_some(), len == 4 || len == 16, "{len} bytes");
+            assert_eq!((len, addr.is_some()), (len, len == 4 || len == 16));
             if let Some(addr) = addr {
                 assert_eq!(addr.as_bytes(), &bytes[..len]);
             }

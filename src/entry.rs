@@ -4,6 +4,8 @@
 
 mod expire;
 pub(crate) mod table;
+#[cfg(CONFIG_KUNIT)]
+mod tests;
 
 pub(crate) use expire::PERIOD as SWEEP_PERIOD;
 

@@ -95,9 +95,49 @@ impl Carrier {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_proto))]
 mod tests {
     use super::*;
+    use core::ops::{Deref, DerefMut};
+
+    /// A packet in the making.
+    pub(super) struct Packet {
+        bytes: [u8; 128],
+        len: usize,
+    }
+
+    impl Packet {
+        pub(super) fn new(bytes: &[u8]) -> Self {
+            let empty = Packet {
+                bytes: [0; 128],
+                len: 0,
+            };
+            empty.and(bytes)
+        }
+
+        /// With more at its end.
+        pub(super) fn and(mut self, bytes: &[u8]) -> Self {
+            let begin = self.len;
+            self.len += bytes.len();
+            self[begin..].copy_from_slice(bytes);
+            self
+        }
+    }
+
+    impl Deref for Packet {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            &self.bytes[..self.len]
+        }
+    }
+
+    impl DerefMut for Packet {
+        fn deref_mut(&mut self) -> &mut [u8] {
+            &mut self.bytes[..self.len]
+        }
+    }
 
     impl Payload for &[u8] {
         fn available(&self) -> usize {
@@ -117,7 +157,10 @@ mod tests {
         let bytes = [0u8; 64];
         for number in 0..=255 {
             let carrier = Carrier::of(number, &&bytes[..]);
-            assert_eq!(carrier.is_some(), number == 50 || number == 51, "{number}");
+            assert_eq!(
+                (number, carrier.is_some()),
+                (number, number == 50 || number == 51)
+            );
         }
     }
 
@@ -132,12 +175,13 @@ mod tests {
             state.to_le_bytes()[0]
         };
         for round in 0..20_000usize {
-            let mut bytes: Vec<u8> = (0..round % 80).map(|_| random()).collect();
+            let mut buffer = [0u8; 80].map(|_| random());
+            let bytes = &mut buffer[..round % 80];
             if let Some(ports) = bytes.get_mut(2..4) {
                 ports.copy_from_slice(&[500u16, 4500][round % 2].to_be_bytes());
             }
             for carrier in [Carrier::Udp, Carrier::Esp, Carrier::Ah] {
-                let _ = carrier.parse(&&bytes[..]);
+                let _ = carrier.parse(&&*bytes);
             }
         }
     }

@@ -38,7 +38,8 @@ pub fn by_name(name: &CStr) -> Option<&'static dyn Scheduler> {
     ALL.into_iter().find(|scheduler| scheduler.name() == name)
 }
 
-#[cfg(test)]
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_sched))]
 mod tests {
     use super::*;
 
@@ -69,11 +70,8 @@ mod tests {
             let scheduler = by_name(name).unwrap();
             for weights in [&[][..], &[0], &[0, 0, 0]] {
                 for ticket in [0, 1, u64::MAX] {
-                    assert_eq!(
-                        scheduler.choose(&Weights(weights), ticket),
-                        None,
-                        "{name:?}"
-                    );
+                    let chosen = scheduler.choose(&Weights(weights), ticket);
+                    assert_eq!((name, chosen), (name, None));
                 }
             }
         }

@@ -6,6 +6,9 @@
 //! namespace's configuration, makes a new snapshot and puts it in the place of the old one; a
 //! change that finds no memory leaves everything as it was.
 
+#[cfg(CONFIG_KUNIT)]
+mod tests;
+
 use crate::{
     addr::Addr,
     error::Refusal,

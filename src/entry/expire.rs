@@ -21,7 +21,7 @@ pub(crate) const PERIOD: u64 = 1;
 
 impl Entries {
     /// Removes the dead.
-    fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         for first in (0..self.size()).step_by(BATCH) {
             let guard = Guard::new();
             let now = time::jiffies();

@@ -26,6 +26,11 @@ void ipvs_ipsec_spin_unlock_bh(spinlock_t *lock)
 	spin_unlock_bh(lock);
 }
 
+void ipvs_ipsec_rcu_assert_reading(void)
+{
+	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "ip_vs_ipsec: no guard");
+}
+
 u64 __percpu *ipvs_ipsec_alloc_percpu_u64(size_t n)
 {
 	return __alloc_percpu(array_size(n, sizeof(u64)), SMP_CACHE_BYTES);

@@ -19,6 +19,9 @@ void ipvs_ipsec_spin_lock_init(spinlock_t *lock);
 void ipvs_ipsec_spin_lock_bh_nested(spinlock_t *lock, int subclass);
 void ipvs_ipsec_spin_unlock_bh(spinlock_t *lock);
 
+/* kapi/rcu.rs */
+void ipvs_ipsec_rcu_assert_reading(void);
+
 /* kapi/percpu.rs */
 u64 __percpu *ipvs_ipsec_alloc_percpu_u64(size_t n);
 void ipvs_ipsec_this_cpu_add(u64 __percpu *counter, u64 n);

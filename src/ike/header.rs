@@ -116,7 +116,8 @@ const IKEV2_EXCHANGES: &[Exchange] = &[
     later(44),  // IKE_FOLLOWUP_KE
 ];
 
-#[cfg(test)]
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_ike_header))]
 mod tests {
     use super::*;
 
@@ -152,10 +153,11 @@ mod tests {
         for version in 0..=255u8 {
             let exchange = if version >> 4 == 1 { 2 } else { 34 };
             let result = Header::parse(Some(&message(version, exchange, 0)), LEN);
-            match version >> 4 {
-                1 | 2 => assert!(result.is_ok(), "version {version:#x}"),
-                _ => assert_eq!(result, Err(Fault::Version), "version {version:#x}"),
-            }
+            let wrong = !matches!(version >> 4, 1 | 2);
+            assert_eq!(
+                (version, result.err()),
+                (version, wrong.then_some(Fault::Version))
+            );
         }
     }
 
@@ -174,9 +176,8 @@ mod tests {
             bytes[24..].copy_from_slice(&field.to_be_bytes());
             let result = Header::parse(Some(&bytes), arrived);
             assert_eq!(
-                result.err(),
-                (!good).then_some(Fault::Length),
-                "{field} of {arrived}"
+                (field, result.err()),
+                (field, (!good).then_some(Fault::Length))
             );
         }
     }
@@ -203,9 +204,8 @@ mod tests {
         for exchange in 0..=255 {
             let begins = Header::parse(Some(&message(0x20, exchange, 0)), LEN).is_ok();
             assert_eq!(
-                begins,
-                exchange == 34 || exchange == 38,
-                "exchange {exchange}"
+                (exchange, begins),
+                (exchange, exchange == 34 || exchange == 38)
             );
             let later = Header::parse(Some(&message(0x20, exchange, 7)), LEN).is_ok();
             assert_eq!(later, (34..=44).contains(&exchange) && exchange != 42);

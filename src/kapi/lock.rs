@@ -6,7 +6,6 @@
 
 use super::bindings;
 use kernel::{
-    alloc::AllocError,
     prelude::*,
     types::{NotThreadSafe, Opaque},
 };
@@ -17,7 +16,7 @@ use kernel::{
 /// # Invariants
 ///
 /// The locks are initialised, and stay where they are.
-pub(crate) struct Stripes<const N: usize>(KBox<[Opaque<bindings::spinlock_t>; N]>);
+pub(crate) struct Stripes<const N: usize>(Pin<KBox<[Opaque<bindings::spinlock_t>; N]>>);
 
 // SAFETY: Spinlocks are made to be shared.
 unsafe impl<const N: usize> Send for Stripes<N> {}
@@ -26,14 +25,15 @@ unsafe impl<const N: usize> Sync for Stripes<N> {}
 
 impl<const N: usize> Stripes<N> {
     /// Unlocked locks. Sleeps.
-    pub(crate) fn new() -> Result<Self, AllocError> {
-        let locks = KBox::new([const { Opaque::uninit() }; N], GFP_KERNEL)?;
-        for lock in locks.iter() {
-            // SAFETY: `lock` is memory for a spinlock that nobody knows yet.
-            unsafe { bindings::ipvs_ipsec_spin_lock_init(lock.get()) };
-        }
-        // INVARIANT: Just initialised, and the box is never moved out of.
-        Ok(Stripes(locks))
+    pub(crate) fn new() -> Result<Self> {
+        let unlocked = |_| {
+            Opaque::ffi_init(|lock| {
+                // SAFETY: `lock` is memory for a spinlock that stays where it is.
+                unsafe { bindings::ipvs_ipsec_spin_lock_init(lock) };
+            })
+        };
+        // INVARIANT: Just initialised, in a box that is pinned.
+        KBox::pin_init(pin_init::pin_init_array_from_fn(unlocked), GFP_KERNEL).map(Stripes)
     }
 
     /// Takes the lock for `hash`, with softirqs off on this CPU.

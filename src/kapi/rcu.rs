@@ -4,6 +4,9 @@
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
+#[cfg(CONFIG_KUNIT)]
+mod tests;
+
 use super::bindings;
 use core::ops::Deref;
 use kernel::{
@@ -17,6 +20,16 @@ use kernel::{
 };
 
 pub(crate) use kernel::sync::rcu::Guard;
+
+/// Complains, on a kernel that proves its use of RCU, if no [`Guard`] is alive on this CPU.
+#[inline]
+pub(super) fn assert_reading() {
+    #[cfg(CONFIG_PROVE_RCU)]
+    // SAFETY: No requirements.
+    unsafe {
+        bindings::ipvs_ipsec_rcu_assert_reading()
+    };
+}
 
 /// Gives `object` to a callback that drops it after a grace period.
 ///
@@ -101,6 +114,7 @@ impl<T: Send + Sync + 'static> Cell<T> {
     /// The value as of now, for as long as the guard lives.
     #[inline]
     pub(crate) fn read<'g>(&'g self, _: &'g Guard) -> &'g T {
+        assert_reading();
         // ORDERING: Pairs with the exchange in `replace`, so that the value is seen whole.
         let inner = self.0.load(Acquire);
         // SAFETY: By the type invariant this is alive. `replace` lets it live until the guard's

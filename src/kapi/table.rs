@@ -11,6 +11,8 @@
 //! elsewhere under it, and begins again. In the manner of `lib/rhashtable.c`.
 
 mod chain;
+#[cfg(CONFIG_KUNIT)]
+mod tests;
 
 use self::chain::{Buckets, Link, Next};
 use super::{
@@ -69,6 +71,7 @@ impl Index {
     /// The bucket arrays, from the one that readers begin with to the one that objects move to.
     #[inline]
     fn sizes<'g>(&'g self, _: &'g Guard) -> impl Iterator<Item = &'g Buckets> {
+        rcu::assert_reading();
         let mut from = &self.buckets;
         core::iter::from_fn(move || {
             // ORDERING: Pairs with the stores in `Table::resize_index`, so that the slots are seen

@@ -26,7 +26,8 @@ impl Protocol for Ah {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_ah))]
 mod tests {
     use super::*;
 

@@ -25,7 +25,8 @@ pub(super) fn check(payload: &impl Payload, offset: usize) -> Result<(), Reason>
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_esp))]
 mod tests {
     use super::*;
 

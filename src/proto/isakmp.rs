@@ -62,18 +62,19 @@ impl<P: Payload> Payload for Datagram<'_, P> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_isakmp))]
 pub(super) mod tests {
+    use super::super::tests::Packet;
     use super::*;
 
-    pub(in super::super) fn datagram(port: u16, content: &[u8]) -> Vec<u8> {
+    pub(in super::super) fn datagram(port: u16, content: &[u8]) -> Packet {
         let len = u16::try_from(UDP_LEN + content.len()).unwrap();
-        let mut bytes = Vec::new();
-        for word in [1027, port, len, 0] {
-            bytes.extend(word.to_be_bytes());
-        }
-        bytes.extend(content);
-        bytes
+        Packet::new(&1027u16.to_be_bytes())
+            .and(&port.to_be_bytes())
+            .and(&len.to_be_bytes())
+            .and(&[0, 0])
+            .and(content)
     }
 
     #[test]
@@ -85,11 +86,8 @@ pub(super) mod tests {
             (53, false),
             (0, false),
         ] {
-            assert_eq!(
-                Isakmp::claims(&&datagram(port, &[])[..]),
-                claimed,
-                "port {port}"
-            );
+            let claims = Isakmp::claims(&&datagram(port, &[])[..]);
+            assert_eq!((port, claims), (port, claimed));
         }
         assert!(!Isakmp::claims(&&[1, 244, 1][..]));
     }
@@ -106,11 +104,7 @@ pub(super) mod tests {
             let mut bytes = datagram(4500, &[0xff]);
             bytes[4..6].copy_from_slice(&field.to_be_bytes());
             let result = Isakmp::parse(&&bytes[..]);
-            assert_eq!(
-                result == Err(Reason::Truncated),
-                !good,
-                "{field}: {result:?}"
-            );
+            assert_eq!((field, result != Err(Reason::Truncated)), (field, good));
         }
         assert_eq!(
             Isakmp::parse(&&datagram(500, &[])[..7]),
@@ -120,8 +114,7 @@ pub(super) mod tests {
 
     #[test]
     fn bytes_behind_the_datagram_are_not_read() {
-        let mut bytes = datagram(500, &[1; 27]);
-        bytes.extend([0; 40]);
+        let bytes = datagram(500, &[1; 27]).and(&[0; 40]);
         assert_eq!(Isakmp::parse(&&bytes[..]), Err(Reason::IkeShort));
     }
 }

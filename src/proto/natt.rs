@@ -47,36 +47,37 @@ fn ike(datagram: &impl Payload, offset: usize, ports: Ports) -> Result<Traffic, 
     Ok(Traffic::Ike(ports, header))
 }
 
-#[cfg(test)]
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_natt))]
 mod tests {
-    use super::super::{isakmp::tests::datagram, Carrier};
+    use super::super::{isakmp::tests::datagram, tests::Packet, Carrier};
     use super::*;
 
     fn traffic(port: u16, content: &[u8]) -> Result<Traffic, Reason> {
         Carrier::Udp.parse(&&datagram(port, content)[..])
     }
 
-    fn ike_sa_init() -> Vec<u8> {
-        let mut bytes = vec![7; 8];
-        bytes.extend([0; 8]);
-        bytes.extend([33, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 28]);
-        bytes
-    }
+    const IKE_SA_INIT: [u8; 28] = [
+        7, 7, 7, 7, 7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, //
+        33, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 28,
+    ];
 
     #[test]
     fn the_first_bytes_tell_ike_and_esp_apart() {
-        let ike = ike_sa_init();
-        let marked = [&[0; 4][..], &ike].concat();
-        let drafts = [&[0; 8][..], &[0, 0, 1, 0, 0, 0, 0, 1, 9, 9]].concat();
-        assert!(matches!(traffic(500, &ike), Ok(Traffic::Ike(..))));
+        let marked = Packet::new(&[0; 4]).and(&IKE_SA_INIT);
+        let drafts = Packet::new(&[0; 8]).and(&[0, 0, 1, 0, 0, 0, 0, 1, 9, 9]);
+        assert!(matches!(traffic(500, &IKE_SA_INIT), Ok(Traffic::Ike(..))));
         assert!(matches!(traffic(4500, &marked), Ok(Traffic::Ike(..))));
-        assert!(matches!(traffic(4500, &ike), Ok(Traffic::EspInUdp(_))));
+        assert!(matches!(
+            traffic(4500, &IKE_SA_INIT),
+            Ok(Traffic::EspInUdp(_))
+        ));
         assert!(matches!(traffic(500, &drafts), Ok(Traffic::EspInUdp(_))));
     }
 
     #[test]
     fn the_ike_length_does_not_count_the_marker() {
-        let mut marked = [&[0; 4][..], &ike_sa_init()].concat();
+        let mut marked = Packet::new(&[0; 4]).and(&IKE_SA_INIT);
         marked[31] = 29; // one more than is there
         assert_eq!(traffic(4500, &marked), Err(Reason::IkeLength));
     }

@@ -59,33 +59,26 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
     a
 }
 
-#[cfg(test)]
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_sched_wrr))]
 mod tests {
     use super::super::tests::Weights;
     use super::*;
 
-    fn cycle(weights: &[u32], decisions: u64) -> Vec<usize> {
-        (0..decisions)
-            .filter_map(|ticket| WeightedRoundRobin.choose(&Weights(weights), ticket))
-            .collect()
+    fn decisions(weights: &[u32]) -> impl Iterator<Item = usize> + '_ {
+        (0..).map_while(|ticket| WeightedRoundRobin.choose(&Weights(weights), ticket))
     }
 
     /// The loop of ip_vs_wrr.c, as it is described in its own comment.
-    fn model(weights: &[u32], decisions: usize) -> Vec<usize> {
+    fn model(weights: &[u32]) -> impl Iterator<Item = usize> + '_ {
         let step = weights.iter().fold(0, |a, b| gcd(a, u64::from(*b)));
         let max = u64::from(*weights.iter().max().unwrap());
-        let mut chosen = Vec::new();
-        let mut level = max;
-        while chosen.len() < decisions {
-            for (index, weight) in weights.iter().enumerate() {
-                if u64::from(*weight) >= level {
-                    chosen.push(index);
-                }
-            }
-            level = if level <= step { max } else { level - step };
-        }
-        chosen.truncate(decisions);
-        chosen
+        let levels = core::iter::successors(Some(max), move |level| {
+            Some(if *level <= step { max } else { level - step })
+        });
+        levels.flat_map(move |level| {
+            (0..weights.len()).filter(move |index| u64::from(weights[*index]) >= level)
+        })
     }
 
     #[test]
@@ -101,14 +94,14 @@ mod tests {
             &[65_535, 65_534],
             &[7, 0, 7, 14],
         ] {
-            assert_eq!(cycle(weights, 200), model(weights, 200), "{weights:?}");
+            assert!(decisions(weights).take(200).eq(model(weights).take(200)));
         }
     }
 
     #[test]
     fn each_server_is_chosen_as_its_weight_says() {
         let mut counts = [0; 4];
-        for index in cycle(&[1, 2, 0, 5], 800) {
+        for index in decisions(&[1, 2, 0, 5]).take(800) {
             counts[index] += 1;
         }
         assert_eq!(counts, [100, 200, 0, 500]);

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The module's own unit tests: KUnit runs them when it is loaded.
+
+Needs a kernel with KUnit that was started with kunit.enable=1 kunit.autorun=1 (make test-debug).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from kt import module
+from kt.net import sh
+
+pytestmark = pytest.mark.needs("/proc/cmdline", "kunit.enable=1")
+
+# A suite each for what is pure, and for what needs a kernel.
+SUITES = {
+    "addr",
+    "ah",
+    "entry",
+    "esp",
+    "ike_header",
+    "ike_state",
+    "isakmp",
+    "natt",
+    "proto",
+    "rcu",
+    "sched",
+    "sched_rr",
+    "sched_wrr",
+    "service",
+    "table",
+}
+
+
+def test_every_suite_passes(record_property: Callable[[str, object], None]) -> None:
+    module.unload()
+    sh("dmesg", "--clear")
+    module.load()
+    log = sh("dmesg", "--notime").stdout
+    cases = re.findall(r"^\s+(ok|not ok) \d+ (\w+)", log, re.MULTILINE)
+    failed = [name for verdict, name in cases if verdict != "ok"]
+    assert not failed, log[-20000:]
+    suites = set(re.findall(r"^ok \d+ ipvs_ipsec_(\w+)$", log, re.MULTILINE))
+    assert suites == SUITES
+    record_property("ran", f"{len(cases)} unit tests of {len(suites)} suites")

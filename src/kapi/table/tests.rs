@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Unit tests of the table, which need a kernel: KUnit runs them when the module is loaded.
+
+use super::{Inserted, Table, STRIPES};
+use crate::kapi::{
+    rcu::{Barrier, Guard},
+    work::{breathe, Deferred, Task},
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
+};
+
+#[kunit_tests(ipvs_ipsec_table)]
+mod tests {
+    use super::*;
+
+    /// An object that is counted while it lives.
+    struct Object {
+        key: u32,
+        alive: Arc<Atomic<i32>>,
+    }
+
+    impl Drop for Object {
+        fn drop(&mut self) {
+            self.alive.add(-1, Relaxed);
+        }
+    }
+
+    type Objects = Table<Object, 2>;
+
+    /// A hash whose low bits, which choose the bucket, are shared by four keys each.
+    fn hash(key: u32) -> u32 {
+        key / 4 * 0x9e37
+    }
+
+    /// In the second index only the lowest bits of the key count: chains of many objects.
+    fn other_hash(key: u32) -> u32 {
+        key % 16
+    }
+
+    struct Fixture {
+        table: Arc<Objects>,
+        alive: Arc<Atomic<i32>>,
+    }
+
+    impl Fixture {
+        fn new(count: u32) -> Result<Self> {
+            let fixture = Fixture {
+                table: Arc::init(Table::new(), GFP_KERNEL)?,
+                alive: Arc::new(Atomic::new(0), GFP_KERNEL)?,
+            };
+            for key in 0..count {
+                fixture.insert(key)?;
+            }
+            Ok(fixture)
+        }
+
+        /// `true` if there was none with this key.
+        fn insert(&self, key: u32) -> Result<bool> {
+            let guard = Guard::new();
+            self.alive.add(1, Relaxed);
+            let object = Object {
+                key,
+                alive: self.alive.clone(),
+            };
+            let hashes = [hash(key), other_hash(key)];
+            let inserted = self
+                .table
+                .insert(&guard, object, hashes, |rival| rival.key == key)?;
+            Ok(matches!(inserted, Inserted::New(_)))
+        }
+
+        fn remove(&self, key: u32) -> bool {
+            let guard = Guard::new();
+            self.table
+                .find::<0>(&guard, hash(key), |object| object.key == key)
+                .is_some_and(|node| {
+                    self.table.remove(&guard, node) && !self.table.remove(&guard, node)
+                })
+        }
+
+        fn has(&self, key: u32) -> bool {
+            has(&self.table, key)
+        }
+
+        fn alive(&self) -> i32 {
+            drop(Barrier);
+            self.alive.load(Relaxed)
+        }
+    }
+
+    /// Whether an object is found, in both indices alike.
+    fn has(table: &Objects, key: u32) -> bool {
+        let guard = Guard::new();
+        let wanted = |object: &Object| object.key == key;
+        let found = table.find::<0>(&guard, hash(key), wanted);
+        let other = table.find::<1>(&guard, other_hash(key), wanted);
+        match (found, other) {
+            (Some(a), Some(b)) => core::ptr::eq(a, b),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn what_is_inserted_is_found_until_it_is_removed() -> Result {
+        let fixture = Fixture::new(1000)?;
+        assert!((0..1000).all(|key| fixture.has(key)));
+        assert!(!fixture.has(1000));
+        assert_eq!(fixture.table.count(), 1000);
+        assert!((0..1000).step_by(2).all(|key| fixture.remove(key)));
+        assert!((0..1000).all(|key| fixture.has(key) == (key % 2 == 1)));
+        assert_eq!(fixture.table.count(), 500);
+        assert_eq!(fixture.alive(), 500);
+        Ok(())
+    }
+
+    #[test]
+    fn a_table_drops_what_is_in_it() -> Result {
+        let Fixture { table, alive } = Fixture::new(300)?;
+        drop(table);
+        assert_eq!(alive.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_rival_remains() -> Result {
+        let fixture = Fixture::new(10)?;
+        assert!(!fixture.insert(3)?);
+        assert_eq!(fixture.table.count(), 10);
+        assert_eq!(fixture.alive(), 10);
+        Ok(())
+    }
+
+    #[test]
+    fn the_latest_comes_first() -> Result {
+        let fixture = Fixture::new(64)?;
+        let guard = Guard::new();
+        let first = fixture.table.find::<1>(&guard, 5, |_| true);
+        assert_eq!(first.map(|node| node.key), Some(53));
+        // Whoever is linked anew is the latest.
+        let Some(old) = fixture
+            .table
+            .find::<1>(&guard, 5, |object| object.key == 21)
+        else {
+            return Err(ENOENT);
+        };
+        fixture.table.relink::<1>(&guard, old, 5, || {});
+        let first = fixture.table.find::<1>(&guard, 5, |_| true);
+        assert_eq!(first.map(|node| node.key), Some(21));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_relinked_is_found_by_its_new_hash_only() -> Result {
+        let fixture = Fixture::new(64)?;
+        let guard = Guard::new();
+        let wanted = |object: &Object| object.key == 7;
+        let Some(node) = fixture.table.find::<1>(&guard, 7, wanted) else {
+            return Err(ENOENT);
+        };
+        fixture.table.relink::<1>(&guard, node, 4711, || {});
+        assert!(fixture.table.find::<1>(&guard, 7, wanted).is_none());
+        assert!(fixture.table.find::<1>(&guard, 4711, wanted).is_some());
+        assert!(fixture.table.find::<0>(&guard, hash(7), wanted).is_some());
+        // What is out of the table stays out.
+        assert!(fixture.table.remove(&guard, node));
+        fixture.table.relink::<1>(&guard, node, 7, || {});
+        assert!(fixture.table.find::<1>(&guard, 7, wanted).is_none());
+        Ok(())
+    }
+
+    /// Number of objects met in all buckets, and the sum of their keys.
+    fn visited(table: &Objects) -> (u32, u32) {
+        let (mut count, mut sum) = (0, 0);
+        for bucket in 0..=table.size() {
+            let there = table.visit(&Guard::new(), bucket, |node| {
+                count += 1;
+                sum += node.key;
+            });
+            assert_eq!(there, bucket < table.size());
+        }
+        (count, sum)
+    }
+
+    #[test]
+    fn a_resize_loses_nothing() -> Result {
+        let fixture = Fixture::new(1000)?;
+        for size in [4096, STRIPES, 1000, 1, 2048] {
+            let before = fixture.table.generation();
+            fixture.table.resize(size)?;
+            assert!(fixture.table.generation() != before);
+            assert_eq!(fixture.table.size(), size.next_power_of_two().max(STRIPES));
+            assert!((0..1000).all(|key| fixture.has(key)));
+            assert_eq!(visited(&fixture.table), (1000, 999 * 500));
+        }
+        assert!((0..1000).all(|key| fixture.remove(key)));
+        assert_eq!(fixture.alive(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_size_beyond_all_memory_is_refused() -> Result {
+        let fixture = Fixture::new(10)?;
+        assert_eq!(fixture.table.resize(usize::MAX), Err(EINVAL));
+        assert_eq!(fixture.table.size(), STRIPES);
+        assert!(fixture.has(7));
+        Ok(())
+    }
+
+    /// Keys that readers look for all the time.
+    const LASTING: u32 = 500;
+
+    /// Looks for what must be there, again and again.
+    struct Reader {
+        table: Arc<Objects>,
+        rounds: Atomic<i32>,
+        missed: Atomic<i32>,
+        stop: Atomic<i32>,
+    }
+
+    impl Task for Reader {
+        fn run(&self) -> Option<u64> {
+            while self.stop.load(Relaxed) == 0 {
+                for key in 0..LASTING {
+                    if !has(&self.table, key) {
+                        self.missed.add(1, Relaxed);
+                    }
+                }
+                self.rounds.add(1, Relaxed);
+                breathe();
+            }
+            None
+        }
+    }
+
+    impl Reader {
+        fn start(table: &Arc<Objects>) -> Result<Pin<KBox<Deferred<Self>>>> {
+            let reader = Reader {
+                table: table.clone(),
+                rounds: Atomic::new(0),
+                missed: Atomic::new(0),
+                stop: Atomic::new(0),
+            };
+            let started = KBox::pin_init(Deferred::new(Ok(reader)), GFP_KERNEL)?;
+            started.kick();
+            while started.rounds.load(Relaxed) == 0 {
+                breathe();
+            }
+            Ok(started)
+        }
+
+        /// How often it missed something.
+        fn end(&self) -> i32 {
+            self.stop.store(1, Relaxed);
+            self.missed.load(Relaxed)
+        }
+    }
+
+    #[test]
+    fn readers_miss_nothing_while_the_table_changes() -> Result {
+        let fixture = Fixture::new(LASTING)?;
+        let reader = Reader::start(&fixture.table)?;
+        for round in 0..10 {
+            for key in LASTING..2 * LASTING {
+                fixture.insert(key)?;
+            }
+            fixture
+                .table
+                .resize(if round % 2 == 0 { 2048 } else { STRIPES })?;
+            assert!((LASTING..2 * LASTING).all(|key| fixture.remove(key)));
+        }
+        assert_eq!(reader.end(), 0);
+        drop(reader);
+        assert_eq!(fixture.alive(), i32::try_from(LASTING)?);
+        Ok(())
+    }
+}
