@@ -6,14 +6,19 @@ SHELL := /bin/bash
 
 # KDIR: a kernel build tree with Rust metadata, used on this host with its own compiler. Without one a stock kernel is
 # prepared (scripts/kernel) and everything runs in the building root; KERNEL and FLAVOUR choose another than the newest.
+# CHECKERS, kasan or kcsan, makes it one with these on; what is built for it goes to a folder of its own.
 KDIR ?=
-export KERNEL FLAVOUR
+export KERNEL FLAVOUR CHECKERS
+
+out := build$(CHECKERS:%=/%)
 
 prefix ?= /usr
+comma := ,
 man := $(wildcard Documentation/*.8 tool/*.8)
 
 ifeq ($(KDIR),)
-kbuild = tree=$$(scripts/kernel tree) && scripts/in-root make -s -j$$(nproc) -C "$$tree" CC="$$(<"$$tree/.cc")"
+kbuild = tree=$$(scripts/kernel tree) && mapfile -t flags <"$$tree/.make" && \
+	scripts/in-root make -s -j$$(nproc) -C "$$tree" "$${flags[@]}"
 else
 kbuild = +$(MAKE) -C $(KDIR)
 endif
@@ -21,14 +26,14 @@ kbuild += M=$(CURDIR) $(if $(V),V=$(V))
 
 .PHONY: help
 help: ## this list
-	@echo 'Targets (and variables: KDIR, KERNEL, FLAVOUR, DESTDIR, V):'
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo 'Targets (and variables: KDIR, KERNEL, FLAVOUR, CHECKERS, ONLY, DESTDIR, V):'
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 .PHONY: module
 module: ## build/ip_vs_ipsec.ko, for the newest stock kernel with Rust, KERNEL=release or KDIR=tree
-	@mkdir -p build
-	@$(kbuild) MO=$(CURDIR)/build/module modules
-	@cp build/module/ip_vs_ipsec.ko build/
+	@mkdir -p $(out)
+	@$(kbuild) MO=$(CURDIR)/$(out)/module modules
+	@cp $(out)/module/ip_vs_ipsec.ko $(out)/
 
 .PHONY: tool
 tool: ## build/ipvs-ipsec, the command that configures it
@@ -45,6 +50,10 @@ test: ## everything: host tests, checks, guest tests
 	@scripts/in-root cargo test --quiet --locked --workspace
 	@$(MAKE) --no-print-directory check module
 	@scripts/vm run --smp 2 --mem 3G -- pytest -q ktests
+
+.PHONY: test-debug
+test-debug: ## on kernels with checkers on: everything, a storm, fuzzers, failing allocations; ONLY=part,... for some
+	@scripts/test-debug $(subst $(comma), ,$(ONLY))
 
 .PHONY: check
 check: ## formats, lints, and that what is generated is fresh

@@ -12,12 +12,36 @@ import pytest
 from kt import module
 from kt.bench import Bench
 from kt.genl import Genl
-from kt.kmsg import KernelLog, bad_lines, excerpt
+from kt.kmsg import KernelLog, bad_lines, excerpt, memory_leaks
 from kt.net import Network, Ns
 from kt.tool import Tool
 
 LOG = pytest.StashKey[KernelLog]()
 BEFORE = pytest.StashKey[set[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long what is endless by nature goes on; `make test-debug` has other numbers."""
+    group = parser.getgroup("ip_vs_ipsec")
+    group.addoption("--storm-seconds", type=float, default=60, help="length of the storm (60)")
+    group.addoption(
+        "--fuzz", type=int, default=20_000, metavar="N", help="inputs of each fuzzer (20,000)"
+    )
+    group.addoption("--fuzz-seed", type=int, default=None, help="to see a failure again")
+
+
+def _has(path: str, text: str = "") -> bool:
+    file = Path(path)
+    return file.exists() and (not text or text in file.read_text(encoding="utf-8"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what this kernel has not the means for."""
+    wanting = [
+        item for item in items if not all(_has(*mark.args) for mark in item.iter_markers("needs"))
+    ]
+    config.hook.pytest_deselected(items=wanting)
+    items[:] = [item for item in items if item not in wanting]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -41,6 +65,7 @@ def _things() -> set[str]:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Nothing is left behind, nor has the kernel complained since the last test."""
     left = sorted(_things() - session.config.stash[BEFORE])
+    left += memory_leaks()
     left += bad_lines(session.config.stash[LOG].news())
     if left:
         print("\nleft behind:", *left, sep="\n  ")

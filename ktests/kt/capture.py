@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import os
 import socket
 import struct
@@ -16,6 +17,7 @@ from kt.wait import wait_until
 ETH_P_IP = 0x0800
 SO_RCVBUFFORCE, SO_SNDBUFFORCE = 33, 32
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
+BPF_LD_W_ABS, BPF_AND_K, BPF_JEQ_K, BPF_RET = 0x20, 0x54, 0x15, 0x06
 BUFFER = 16 << 20
 
 
@@ -96,12 +98,27 @@ class Capture:
 
     def pause(self) -> None:
         """Take nothing, at the least cost to whoever floods."""
-        nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # return 0
-        program = struct.pack("HL", 1, ctypes.addressof(nothing))
-        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+        self._filter((BPF_RET, 0, 0, 0))
+
+    def only_from(self, network: str) -> None:
+        """Take only the packets from a network."""
+        net = ipaddress.IPv4Network(network)
+        self._filter(
+            (BPF_LD_W_ABS, 0, 0, 26),  # the source address
+            (BPF_AND_K, 0, 0, int(net.netmask)),
+            (BPF_JEQ_K, 0, 1, int(net.network_address)),
+            (BPF_RET, 0, 0, 0xFFFFFFFF),
+            (BPF_RET, 0, 0, 0),
+        )
+
+    def _filter(self, *program: tuple[int, int, int, int]) -> None:
+        words = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+        kept = ctypes.create_string_buffer(words)
+        pointer = struct.pack("HL", len(program), ctypes.addressof(kept))
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pointer)
 
     def resume(self) -> None:
-        """Take packets again."""
+        """Take all packets again, from now on."""
         self.sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
         self.frames()
 

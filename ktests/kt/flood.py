@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A flood of packets, as a process of its own: every kind, many clients.
+"""A flood of packets, as a process of its own.
 
-    python3 -m kt.flood DEVICE MAC_OF_THE_DIRECTOR VIP
+    python3 -m kt.flood DEVICE MAC_OF_THE_DIRECTOR VIP KIND
 
-Beside it pktgen sends one flow of ESP in UDP from the last processor, in softirq.
+KIND is `mixture`, every kind of packet of many clients, or `newcomers`, waves of
+thousands that only begin. Beside it pktgen sends one flow of ESP in UDP from the
+last processor, in softirq; the mixture has the IKE exchange that lets it through.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import struct
 import sys
@@ -19,16 +22,14 @@ from pathlib import Path
 from kt.net import Ns, Process, sh
 from kt.packets import NATT_PORT, Initiator
 
-# The guest has two emulated processors: what unloads the module needs some of them too.
-BURST, PAUSE = 250, 0.01
-
 # The flow of pktgen; its payload begins with a number that is not 0: ESP in UDP.
 PKTGEN_CLIENT = "192.0.2.200"
 
 
 def mixture(vip: str) -> list[bytes]:
     """Clients at every stage: some begin, some are established, some never began."""
-    packets = []
+    itself = Initiator(PKTGEN_CLIENT, vip, port=NATT_PORT)
+    packets = [itself.natt_first(), itself.natt_later()]
     for number in range(200):
         client = Initiator(
             f"192.0.2.{number % 150 + 1}",
@@ -53,23 +54,38 @@ def mixture(vip: str) -> list[bytes]:
     return packets
 
 
-def main(device: str, mac: str, vip: str) -> None:
+def newcomers(vip: str) -> list[bytes]:
+    """Initiators with a flow and an SPI of their own, none of which ever goes on."""
+    clients = (
+        Initiator(f"203.0.113.{n % 250 + 1}", vip, port=1024 + n, ispi=0x8000_0000 + n)
+        for n in range(4000)
+    )
+    return [client.first(body=b"") for client in clients]
+
+
+# What is sent, how many at a time, and the seconds between. The guest has two emulated
+# processors: what unloads the module needs some of them too.
+KINDS = {"mixture": (mixture, 250, 0.01), "newcomers": (newcomers, 4000, 2.5)}
+
+
+def main(device: str, mac: str, vip: str, kind: str) -> None:
     """Send until killed."""
+    packets, burst, pause = KINDS[kind]
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.bind((device, 0x0800))
         own = sock.getsockname()[4]
         head = bytes.fromhex(mac.replace(":", "")) + own + struct.pack("!H", 0x0800)
-        frames = [head + packet for packet in mixture(vip)]
+        frames = [head + packet for packet in packets(vip)]
         while True:
             for number, frame in enumerate(frames):
                 # A queue may be full, and the other end may be about to vanish.
                 with contextlib.suppress(OSError):
                     sock.send(frame)
-                if number % BURST == 0:
-                    time.sleep(PAUSE)
+                if number % burst == 0:
+                    time.sleep(pause)
 
 
-def start(ns: Ns, device: str, director: bytes, vip: str) -> Process:
+def start(ns: Ns, device: str, director: bytes, vip: str, kind: str = "mixture") -> Process:
     """The flood in a namespace; `ns.stop()` ends it."""
     return ns.start(
         sys.executable,
@@ -78,6 +94,7 @@ def start(ns: Ns, device: str, director: bytes, vip: str) -> Process:
         device,
         director.hex(":"),
         vip,
+        kind,
         cwd=Path(__file__).resolve().parents[1],
         stderr=None,
     )
@@ -108,6 +125,14 @@ def start_pktgen(ns: Ns, device: str, director: bytes, vip: str) -> Process:
         processor=(os.cpu_count() or 1) - 1,
     )
     return ns.start("sh", "-c", script, stderr=None)
+
+
+def pktgen_sent(ns: Ns, device: str) -> int:
+    """How many packets it has sent so far."""
+    told = ns.run("cat", f"/proc/net/pktgen/{device}").stdout
+    found = re.search(r"pkts-sofar: (\d+)", told)
+    assert found, told
+    return int(found[1])
 
 
 def stop_pktgen(ns: Ns, process: Process) -> None:

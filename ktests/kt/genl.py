@@ -59,17 +59,29 @@ class Attribute:
     nested: str = ""
     big_endian: bool = False
     address: bool = False
+    longest: int | None = None
+    """Bytes a request may have, the NUL of a string not counted."""
+    largest: int | None = None
 
 
 @functools.cache
 def spec() -> dict[str, Any]:
-    """The spec as `sets` (by name), `ops` (name to number) and `op_set`."""
+    """The spec as `sets` (by name), `ops` (name to number), `op_set` and `takes`.
+
+    `takes` has, by operation and "do" or "dump", the attributes that a request may have.
+    """
     raw = yaml.load(spec_file().read_text(encoding="utf-8"), yaml.CSafeLoader)
+    numbers = {d["name"]: d["value"] for d in raw["definitions"] if d["type"] == "const"}
     enums = {
         d["name"]: [e["name"] for e in d["entries"]]
         for d in raw["definitions"]
         if d["type"] == "enum"
     }
+
+    def limit(attribute: dict[str, Any], check: str) -> int | None:
+        found = attribute.get("checks", {}).get(check)
+        return numbers.get(found, found)
+
     sets = {
         group["name"]: {
             a["name"]: Attribute(
@@ -80,6 +92,8 @@ def spec() -> dict[str, Any]:
                 a.get("nested-attributes", ""),
                 a.get("byte-order") == "big-endian",
                 a.get("display-hint") == "ipv4-or-v6",
+                limit(a, "max-len"),
+                limit(a, "max"),
             )
             for number, a in enumerate(group["attributes"], 1)
         }
@@ -90,6 +104,12 @@ def spec() -> dict[str, Any]:
         "sets": sets,
         "ops": {op["name"]: number for number, op in enumerate(operations, 1)},
         "op_set": {op["name"]: op["attribute-set"] for op in operations},
+        "takes": {
+            (op["name"], mode): op[mode].get("request", {}).get("attributes", [])
+            for op in operations
+            for mode in ("do", "dump")
+            if mode in op
+        },
     }
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 IKE_PORT, NATT_PORT = 500, 4500
 ICMP, TCP, UDP, ESP, AH = 1, 6, 17, 50, 51
@@ -17,6 +19,9 @@ IKE_SA_INIT, IKE_AUTH, CREATE_CHILD_SA, INFORMATIONAL = 34, 35, 36, 37
 V1, V2 = 0x10, 0x20
 NON_ESP_MARKER = bytes(4)
 KEEPALIVE = b"\xff"
+
+# The head of a pcap file; LINKTYPE_RAW: packets begin with their IP header.
+PCAP = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)
 
 
 def checksum(data: bytes) -> int:
@@ -218,6 +223,24 @@ def only_ttl_changed(sent: bytes, got: Packet) -> None:
         return bytes(raw)
 
     assert rest(got) == rest(before)
+
+
+def write_pcap(file: Path, packets: Iterable[bytes]) -> None:
+    """Keep packets, all of one time, for us and for every tool that reads pcap."""
+    records = [struct.pack("<IIII", 0, 0, len(p), len(p)) + p for p in packets]
+    file.write_bytes(PCAP + b"".join(records))
+
+
+def read_pcap(file: Path) -> list[bytes]:
+    """The packets of a file of `write_pcap`."""
+    data = file.read_bytes()
+    assert data.startswith(PCAP), f"{file} is not as write_pcap writes it"
+    packets, at = [], len(PCAP)
+    while at < len(data):
+        (size,) = struct.unpack_from("<8xI", data, at)
+        packets.append(data[at + 16 : at + 16 + size])
+        at += 16 + size
+    return packets
 
 
 @dataclass(frozen=True)
