@@ -68,6 +68,13 @@ def confined_to(where: str) -> Iterator[None]:
         _set(require_start=0, require_end=2**64 - 1)
 
 
+def _for_sure[T](act: Callable[[], T]) -> T:
+    """Try until it works: one who is meant to fail may fail at this too."""
+    while True:
+        with contextlib.suppress(OSError):
+            return act()
+
+
 @contextlib.contextmanager
 def failing(percent: int, *, this_thread_only: bool = False) -> Iterator[Callable[[], int]]:
     """So many of all allocations fail inside the block, which may ask how many did."""
@@ -76,7 +83,7 @@ def failing(percent: int, *, this_thread_only: bool = False) -> Iterator[Callabl
     mark = Path("/proc/thread-self/make-it-fail")
 
     def failed() -> int:
-        return lots - int((FAILSLAB / "times").read_text(encoding="ascii"))
+        return lots - int(_for_sure(lambda: (FAILSLAB / "times").read_text(encoding="ascii")))
 
     if this_thread_only:
         mark.write_text("1", encoding="ascii")
@@ -84,10 +91,7 @@ def failing(percent: int, *, this_thread_only: bool = False) -> Iterator[Callabl
     try:
         yield failed
     finally:
-        # One who is meant to fail may fail at this too.
-        while (FAILSLAB / "probability").read_text(encoding="ascii").strip() != "0":
-            with contextlib.suppress(OSError):
-                _set(probability=0)
+        _for_sure(lambda: _set(probability=0))
         if this_thread_only:
             mark.write_text("0", encoding="ascii")
 

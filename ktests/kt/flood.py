@@ -103,7 +103,8 @@ def start(ns: Ns, device: str, director: bytes, vip: str, kind: str = "mixture")
 PKTGEN = """
 set -e
 cd /proc/net/pktgen
-echo rem_device_all > kpktgend_{processor}
+# The thread removes devices when it comes to it.
+while grep -qw {device} kpktgend_{processor}; do echo rem_device_all > kpktgend_{processor}; done
 echo "add_device {device}" > kpktgend_{processor}
 for word in "count 0" "delay 150000" "pkt_size 120" "clone_skb 0" "dst_mac {mac}" \
     "dst_min {vip}" "dst_max {vip}" "src_min {src}" "src_max {src}" \
