@@ -239,7 +239,7 @@ class Tuner(Worker):
 class Undertaker(Worker):
     """Makes directors that die with entries, and with packets on their way in."""
 
-    least = {"namespaces": 2}
+    least = {"namespaces": 1}
     pause = 0.5
 
     def step(self) -> None:
