@@ -17,6 +17,7 @@ from kt.net import Ns
 from kt.tool import Tool
 
 VIP, VIP2, RIP, RIP2 = "198.51.100.1", "198.51.100.2", "10.2.1.1", "10.2.2.1"
+RIP6 = "2001:db8:2::1"
 
 
 def test_the_empty_table(tool: Tool) -> None:
@@ -39,10 +40,101 @@ def test_what_is_configured_is_listed(tool: Tool) -> None:
         (RIP, "dr", 1),
         (RIP2, "dr", 7),
     ]
-    assert (second["address"], second["scheduler"], second["servers"]) == (VIP2, "wrr", [])
+    assert (second["address"], second["scheduler"], second["servers"]) == (VIP2, "wlc", [])
     text = tool.run("list").stdout
-    for word in (VIP, VIP2, RIP, RIP2, "rr", "wrr"):
-        assert word in text
+    assert text.splitlines()[3:] == [
+        f"IPSEC {VIP} rr",
+        f"  -> {RIP:<28} Route   1      0          0",
+        f"  -> {RIP2:<28} Route   7      0          0",
+        f"IPSEC {VIP2} wlc",
+    ]
+
+
+def test_a_service_with_all_options(tool: Tool) -> None:
+    tool.run("service", "add", VIP, "-s", "sh", "-b", "sh-port", "-p", "-M", "255.255.255.0")
+    (service,) = tool.services()
+    assert service["scheduler_flags"] == ["port"]
+    assert (service["persistence_timeout"], service["persistence_prefix"]) == (300, 24)
+    line = f"IPSEC {VIP} sh (sh-port) persistent 300 mask 255.255.255.0"
+    assert tool.run("list").stdout.splitlines()[3] == line
+    tool.run("service", "set", VIP, "-b", "sh-fallback,sh-port")
+    tool.run("service", "set", VIP, "-p", 60, "-M", 32)
+    line = f"IPSEC {VIP} sh (sh-fallback,sh-port) persistent 60"
+    assert tool.run("list").stdout.splitlines()[3] == line
+    tool.run("service", "set", VIP, "-b", "none", "-p", 0)
+    assert tool.run("list").stdout.splitlines()[3] == f"IPSEC {VIP} sh"
+    assert tool.services()[0]["persistence_prefix"] == 32, "what is not said stays"
+
+
+def test_a_mark_is_a_service_in_each_family(tool: Tool) -> None:
+    tool.run("service", "add", "fwmark:0x10")
+    tool.run("service", "add", "fwmark6:16", "-p", 60, "-M", "/64")
+    tool.run("server", "add", "fwmark:16", RIP)
+    tool.run("server", "add", "fwmark6:16", RIP6)
+    services = {service["family"]: service for service in tool.services()}
+    assert {family: service["fwmark"] for family, service in services.items()} == {
+        "inet": 16,
+        "inet6": 16,
+    }
+    assert all("address" not in service for service in services.values())
+    assert [s["address"] for s in services["inet"]["servers"]] == [RIP]
+    assert [s["address"] for s in services["inet6"]["servers"]] == [RIP6]
+    assert tool.run("list", "fwmark:16").stdout.splitlines()[3:] == [
+        "FWM  16 wlc",
+        f"  -> {RIP:<28} Route   1      0          0",
+    ]
+    assert tool.run("list", "fwmark6:16").stdout.splitlines()[3:] == [
+        "FWM  16 IPv6 wlc persistent 60 mask 64",
+        f"  -> {RIP6:<28} Route   1      0          0",
+    ]
+    tool.run("server", "del", "fwmark6:16", RIP6)
+    tool.run("service", "del", "fwmark:16")
+    (service,) = tool.services()
+    assert (service["family"], service["servers"]) == ("inet6", [])
+
+
+def test_a_server_with_all_options(tool: Tool) -> None:
+    tool.run("service", "add", VIP)
+    gue = ("--tun-type", "gue", "--tun-port", 6081, "--tun-csum")
+    tool.run("server", "add", VIP, RIP, "-m", "tun", *gue)
+    tool.run("server", "add", VIP, RIP2, "-m", "nat", "--encap", "-x", 100, "-y", 75)
+    tun, nat = tool.services()[0]["servers"]
+    assert tun["tunnel"] == {"type": "gue", "port": 6081, "flags": ["csum"]}
+    assert "tunnel" not in nat
+    assert (tun["encap"], nat["encap"]) == (False, True)
+    assert (nat["upper_threshold"], nat["lower_threshold"]) == (100, 75)
+    assert tool.run("list").stdout.splitlines()[4:] == [
+        f"  -> {RIP:<28} Tunnel  1      0          0",
+        f"  -> {RIP2:<28} Masq    1      0          0",
+    ]
+    assert tool.run("list", "--thresholds").stdout.splitlines()[4:] == [
+        f"  -> {RIP:<28} 0          0          0          0",
+        f"  -> {RIP2:<28} 100        75         0          0",
+    ]
+    tool.run("server", "set", VIP, RIP, "--tun-type", "gre", "--tun-nocsum")
+    tool.run("server", "set", VIP, RIP2, "--no-encap", "-x", 0, "-y", 0)
+    tun, nat = tool.services()[0]["servers"]
+    assert (tun["tunnel"]["type"], tun["tunnel"]["flags"]) == ("gre", [])
+    assert (nat["encap"], nat["upper_threshold"], nat["lower_threshold"]) == (False, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "view, columns",
+    [
+        ("--stats", "Conns InPkts OutPkts InBytes OutBytes"),
+        ("--rate", "CPS InPPS OutPPS InBPS OutBPS"),
+        ("--thresholds", "Uthreshold Lthreshold ActiveConn InActConn"),
+        ("--drops", "Packets Reason"),
+    ],
+)
+def test_views_of_the_list(tool: Tool, view: str, columns: str) -> None:
+    tool.run("service", "add", VIP)
+    tool.run("server", "add", VIP, RIP)
+    lines = tool.run("list", view).stdout.splitlines()
+    assert lines[1].split() == ["Prot", "LocalAddress", *columns.split()]
+    assert lines[2] == "  -> RemoteAddress"
+    assert [line.split()[1] for line in lines[3:]] == [VIP, RIP]
+    assert tool.json("list", view) == tool.json("list")
 
 
 def test_changes_and_removals(tool: Tool) -> None:
@@ -87,9 +179,17 @@ def test_refusals_have_status_one_and_the_kernels_words(tool: Tool) -> None:
         ("service",),
         ("service", "add"),
         ("service", "add", "vpn.example"),
+        ("service", "add", "fwmark:0"),
+        ("service", "add", "-p", VIP),
+        ("service", "add", VIP, "-p", "2678401"),
+        ("service", "add", VIP, "-M", "33"),
+        ("service", "add", VIP, "-b", "sh-port"),
         ("server", "add", VIP),
         ("server", "add", VIP, RIP, "--weight", "65536"),
         ("server", "add", VIP, RIP, "--method", "magic"),
+        ("server", "add", VIP, RIP, "--tun-type", "gre"),
+        ("server", "add", VIP, RIP, "--method", "dr", "--encap"),
+        ("list", "--stats", "--rate"),
         ("flush", "now"),
         ("sing",),
     ],

@@ -18,10 +18,16 @@ from kt.net import Network
 
 HERE = Path(__file__).resolve().parents[1]
 README = (HERE / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    page.name: page.read_text(encoding="utf-8") for page in (HERE / "Documentation").glob("*.rst")
+}
 SYSCTL = (HERE / "Documentation" / "sysctl.rst").read_text(encoding="utf-8")
 
 BLOCK = re.compile(
     r"<!-- run by ktests/test_docs.py (?:in|on) (?:the|a) (\w+).*?-->\s*```sh\n(.*?)```", re.S
+)
+RST_BLOCK = re.compile(
+    r"^\.\. run by ktests/test_docs.py (?:in|on) (?:the|a) (\w+)\n\n::\n\n((?:\t.*\n|\n)+)", re.M
 )
 SETTING = re.compile(r"^(\w+) - INTEGER\n.*?Range: (\d+) to (\d+).*?Default: (\d+)", re.S | re.M)
 
@@ -36,6 +42,22 @@ def test_the_readmes_commands_work() -> None:
     assert re.search(r"-> 10\.0\.0\.11 +Route +2 ", said[0])
     assert re.search(r"-> 10\.0\.0\.12 +Route +1 ", said[0])
     assert "source" in said[2] and "entries-created" in said[2]
+
+
+@pytest.mark.parametrize("page", [p for p, text in PAGES.items() if RST_BLOCK.search(text)])
+def test_a_pages_commands_work(page: str) -> None:
+    with Network("docs-") as network:
+        spaces = {name: network.ns(name) for name in ("director", "gateway")}
+        network.link(spaces["director"], "eth0", spaces["gateway"], "eth0")
+        spaces["gateway"].ip("addr add 10.0.0.11/24 dev eth0")
+        spaces["director"].run("ipvs-ipsec", "service", "add", "198.51.100.1")
+        for where, block in RST_BLOCK.findall(PAGES[page]):
+            spaces[where].run("sh", "-euc", block.replace("\n\t", "\n"))
+
+
+def test_the_pages_with_commands_are_found() -> None:
+    found = {page for page, text in PAGES.items() if RST_BLOCK.search(text)}
+    assert found == {"forwarding.rst", "scheduling.rst"}
 
 
 @pytest.mark.parametrize("name, low, high, default", SETTING.findall(SYSCTL))

@@ -4,9 +4,10 @@
     gen ------ director ------ s1, s2, s3
     clients    VIPs on lo      servers of some services; the others exist by name only
 
-The messages are made from the YAML spec (kt/fuzz_netlink.py), right, nearly right and
-broken. A model of the configuration says what each of them must be answered, and
-what is configured after it. Meanwhile clients come, so that there are entries to lose.
+The messages are made from the YAML spec (kt/fuzz/maker.py), right, nearly right and
+broken. A model of the configuration (kt/fuzz/model.py) says what each of them must be
+answered, and what is configured after it. Meanwhile clients come, so that there are entries to
+lose.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ import pytest
 
 from kt.bench import SERVERS, VIP, VIP2, Bench, server_address
 from kt.fuzz import Run
-from kt.fuzz_netlink import Line, Maker, Model
+from kt.fuzz.line import Line
+from kt.fuzz.maker import Maker
+from kt.fuzz.model import Model
 from kt.genl import Genl
 from kt.memory import given_back, in_use
 from kt.wait import PATIENCE
 
-VIPS = [VIP, VIP2, *(f"198.51.100.{n}" for n in range(10, 18))]
-# The last one is a service too.
+VIPS = [VIP, VIP2, *(f"198.51.100.{n}" for n in range(10, 16)), "2001:db8::1", "2001:db8::2"]
+# The last one of each family is a service too.
 RIPS = [server_address(n + 1) for n in range(SERVERS)]
-RIPS += [*(f"10.9.9.{n}" for n in range(1, 13)), VIPS[-1]]
+RIPS += [*(f"10.9.9.{n}" for n in range(1, 13)), VIP]
+RIPS += [*(f"2001:db8:9::{n}" for n in range(1, 9)), VIPS[-1]]
 TRAFFIC_EVERY = 20  # datagrams
 
 

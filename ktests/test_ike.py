@@ -36,6 +36,7 @@ def test_first_ike_packet_makes_an_initial_entry(bench: Bench) -> None:
         "service": VIP,
         "service-port": 500,
         "server": server_address(server),
+        "method": "dr",
         "state": "initial",
         "initiator-spi": client.ispi,
         "responder-spi": 0,

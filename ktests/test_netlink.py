@@ -16,6 +16,14 @@ from kt.net import Ns
 VIP, VIP2, RIP, RIP2 = "198.51.100.1", "198.51.100.2", "10.2.1.1", "10.2.2.1"
 
 
+# What a new service and a new server have, whatever was asked for.
+NOTHING_YET = {
+    **dict.fromkeys(("conns", "in-packets", "in-bytes", "out-packets", "out-bytes"), 0),
+    **dict.fromkeys(("cps", "in-pps", "in-bps", "out-pps", "out-bps"), 0),
+    "drops": {},
+}
+
+
 @pytest.fixture
 def genl(director: Ns) -> Iterator[Genl]:
     """A socket at a director with one service and one server."""
@@ -32,10 +40,11 @@ def test_a_service_is_added_shown_changed_removed(genl: Genl) -> None:
     assert shown == {
         "address": VIP2,
         "scheduler": "rr",
+        "scheduler-flags": set(),
+        "persistence-timeout": 0,
+        "persistence-prefix": 32,
         "servers": 0,
-        "conns": 0,
-        "in-packets": 0,
-        "in-bytes": 0,
+        **NOTHING_YET,
     }
     genl.do("service-set", address=VIP2, scheduler="wrr")
     assert genl.do("service-get", address=VIP2)["scheduler"] == "wrr"
@@ -54,11 +63,12 @@ def test_a_server_is_added_shown_changed_removed(genl: Genl) -> None:
         "address": RIP2,
         "method": "dr",
         "weight": 65535,
+        "upper-threshold": 0,
+        "lower-threshold": 0,
         "established": 0,
         "initial": 0,
-        "conns": 0,
-        "in-packets": 0,
-        "in-bytes": 0,
+        "persistent": 0,
+        **NOTHING_YET,
     }
     for weight in (0, 1, 65535):
         genl.do("server-set", service=VIP, address=RIP2, weight=weight)
@@ -68,10 +78,10 @@ def test_a_server_is_added_shown_changed_removed(genl: Genl) -> None:
     assert [s["address"] for s in genl.dump("server-get")] == [RIP]
 
 
-def test_defaults_are_wrr_dr_and_weight_one(genl: Genl) -> None:
+def test_defaults_are_wlc_dr_and_weight_one(genl: Genl) -> None:
     genl.do("service-new", address=VIP2)
     genl.do("server-new", service=VIP2, address=RIP)
-    assert genl.do("service-get", address=VIP2)["scheduler"] == "wrr"
+    assert genl.do("service-get", address=VIP2)["scheduler"] == "wlc"
     shown = genl.do("server-get", service=VIP2, address=RIP)
     assert (shown["method"], shown["weight"]) == ("dr", 1)
 

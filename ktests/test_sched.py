@@ -8,6 +8,8 @@ plays clients       VIP on lo  ---- s2 10.2.2.1
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from kt.bench import DIRECTOR, VIP, Bench, server_address, verdicts
@@ -134,10 +136,20 @@ def test_a_server_without_route_is_a_counted_drop(bench: Bench) -> None:
     bench.nothing_forwarded()
 
 
-def test_a_server_that_is_the_director_is_a_counted_drop(bench: Bench) -> None:
-    """Its route leads back to the director: no loop, no delivery."""
+def test_a_server_that_is_the_director_is_reached_as_it_is(bench: Bench) -> None:
+    """As with ip_vs, which delivers locally what its route leads back to the director."""
     bench.setup("rr", [])
     bench.genl.do("server-new", service=VIP, address=DIRECTOR)
-    bench.expect(bench.client().first(), drop_no_route=1)
+    with bench.director.entered():
+        daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with daemon:
+        daemon.bind((VIP, 500))
+        daemon.settimeout(5)
+        client = bench.client()
+        bench.expect(client.first(ttl=1), client.later(), ike=2)
+        for sent in (client.first(), client.later()):
+            data, source = daemon.recvfrom(4096)
+            assert (data, source) == (sent[28:], (client.address, client.port))
     bench.nothing_forwarded()
     assert bench.back.packets(lambda p: p.protocol == ICMP) == []
+    assert bench.entry(client)["state"] == "established"

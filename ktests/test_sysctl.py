@@ -3,6 +3,8 @@
 
 gen 10.1.0.1 ------ director ------ s1 10.2.1.1
 plays clients       VIP on lo       s2, s3 alike
+
+What expire_nodest_conn does is in test_service.py.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from kt.wait import wait_until
 FOLDER = "net/ipvs_ipsec"
 INITIAL = f"{FOLDER}/isakmp_initial_timeout"
 ESTABLISHED = f"{FOLDER}/isakmp_established_timeout"
-DEFAULTS = {INITIAL: "10", ESTABLISHED: "28800"}
-LARGEST = {INITIAL: 3_600, ESTABLISHED: 2_592_000}
+EXPIRE = f"{FOLDER}/expire_nodest_conn"
+DEFAULTS = {INITIAL: "10", ESTABLISHED: "28800", EXPIRE: "1"}
+RANGES = {INITIAL: (1, 3_600), ESTABLISHED: (1, 2_592_000), EXPIRE: (0, 1)}
 
 
 @pytest.fixture
@@ -37,18 +40,19 @@ def test_defaults(fresh: Ns) -> None:
 
 @pytest.mark.parametrize("key", DEFAULTS)
 def test_values_in_range_are_taken(fresh: Ns, key: str) -> None:
-    for value in (1, 2, LARGEST[key] - 1, LARGEST[key]):
+    least, largest = RANGES[key]
+    for value in (least, least + 1, largest - 1, largest):
         fresh.sysctl(key, value)
         assert fresh.read_sysctl(key) == str(value)
 
 
 @pytest.mark.parametrize(
-    "value", ["0", "-1", "largest+1", "4294967297", "18446744073709551617", "ten", "", "1.5"]
+    "value", ["least-1", "-1", "largest+1", "4294967297", "18446744073709551617", "ten", "", "1.5"]
 )
 @pytest.mark.parametrize("key", DEFAULTS)
 def test_other_values_are_refused(fresh: Ns, key: str, value: str) -> None:
-    if value == "largest+1":
-        value = str(LARGEST[key] + 1)
+    least, largest = RANGES[key]
+    value = {"least-1": str(least - 1), "largest+1": str(largest + 1)}.get(value, value)
     with pytest.raises(OSError) as refused:
         fresh.sysctl(key, value)
     assert refused.value.errno == errno.EINVAL

@@ -4,6 +4,25 @@
 
 use core::fmt;
 
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Length of an address in bits.
+    pub fn bits(self) -> u8 {
+        match self {
+            Family::V4 => 32,
+            Family::V6 => 128,
+        }
+    }
+}
+
 /// An IPv4 or IPv6 address, in network byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Addr {
@@ -28,6 +47,38 @@ impl Addr {
         match self {
             Addr::V4(bytes) => bytes,
             Addr::V6(bytes) => bytes,
+        }
+    }
+
+    /// The family it belongs to.
+    #[inline]
+    pub fn family(&self) -> Family {
+        match self {
+            Addr::V4(_) => Family::V4,
+            Addr::V6(_) => Family::V6,
+        }
+    }
+
+    /// Whether the address never leaves a host.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Addr::V4([first, ..]) => *first == 127,
+            Addr::V6(bytes) => u128::from_be_bytes(*bytes) == 1,
+        }
+    }
+
+    /// The address with all bits cleared but the first `bits`.
+    pub fn prefix(&self, bits: u8) -> Addr {
+        let bits = u32::from(bits);
+        match *self {
+            Addr::V4(bytes) => {
+                let mask = u32::MAX.checked_shr(bits).map_or(u32::MAX, |host| !host);
+                Addr::V4((u32::from_be_bytes(bytes) & mask).to_be_bytes())
+            }
+            Addr::V6(bytes) => {
+                let mask = u128::MAX.checked_shr(bits).map_or(u128::MAX, |host| !host);
+                Addr::V6((u128::from_be_bytes(bytes) & mask).to_be_bytes())
+            }
         }
     }
 
@@ -105,6 +156,31 @@ mod tests {
         assert!(v6(0x20, 1).is_unicast());
         assert!(!v6(0, 0).is_unicast());
         assert!(!v6(0xff, 2).is_unicast());
+    }
+
+    #[test]
+    fn prefixes() {
+        let v4 = Addr::V4([192, 0, 2, 255]);
+        assert_eq!(v4.prefix(32), v4);
+        assert_eq!(v4.prefix(25), Addr::V4([192, 0, 2, 128]));
+        assert_eq!(v4.prefix(24), Addr::V4([192, 0, 2, 0]));
+        assert_eq!(v4.prefix(0), Addr::V4([0; 4]));
+        let v6 = Addr::V6([0xff; 16]);
+        assert_eq!(v6.prefix(128), v6);
+        let mut half = [0xff; 16];
+        half[8..].fill(0);
+        assert_eq!(v6.prefix(64), Addr::V6(half));
+        assert_eq!(v6.prefix(0), Addr::V6([0; 16]));
+    }
+
+    #[test]
+    fn loopback() {
+        let mut one = [0; 16];
+        one[15] = 1;
+        assert!(Addr::V6(one).is_loopback());
+        assert!(!Addr::V6([0; 16]).is_loopback());
+        assert!(Addr::V4([127, 9, 9, 9]).is_loopback());
+        assert!(!Addr::V4([128, 0, 0, 1]).is_loopback());
     }
 
     #[test]

@@ -4,7 +4,10 @@
 
 use crate::{
     addr::{Addr, Flow},
-    entry::table::{Entries, EntryNode},
+    entry::{
+        table::{Entries, EntryNode},
+        Binding,
+    },
     ike::{
         self,
         header::Header,
@@ -14,7 +17,6 @@ use crate::{
     netns::Netns,
     proto::{Ports, Traffic},
     reason::Reason,
-    server::Server,
     service::Service,
 };
 use kernel::sync::Arc;
@@ -25,17 +27,18 @@ struct Arrival<'g> {
     guard: &'g Guard,
     service: &'g Service,
     client: Addr,
+    vip: Addr,
     now: u64,
 }
 
-/// Finds the entry of a packet from `client` to `service`, or makes it, and moves it by what came
+/// Finds the entry of a packet from `client` to `vip`, which is `service`'s, or makes it, and moves it by what came
 /// in. The packet is to be forwarded to the server of the entry.
 #[inline]
 pub(crate) fn admit<'g>(
     netns: &'g Netns,
     guard: &'g Guard,
     service: &'g Service,
-    client: Addr,
+    (client, vip): (Addr, Addr),
     traffic: &Traffic,
 ) -> Result<&'g EntryNode, Reason> {
     let arrival = Arrival {
@@ -43,6 +46,7 @@ pub(crate) fn admit<'g>(
         guard,
         service,
         client,
+        vip,
         now: time::jiffies(),
     };
     let (entry, event) = match traffic {
@@ -87,7 +91,7 @@ impl<'g> Arrival<'g> {
         Flow {
             client: self.client,
             client_port: ports.source,
-            vip: self.service.address,
+            vip: self.vip,
             vip_port: ports.destination,
         }
     }
@@ -100,7 +104,7 @@ impl<'g> Arrival<'g> {
 
     /// The entry that ESP and AH are related to.
     fn related(&self) -> Option<&'g EntryNode> {
-        let vip = &self.service.address;
+        let vip = &self.vip;
         self.entries()
             .by_address(self.guard, &self.client, vip, self.now)
     }
@@ -115,7 +119,7 @@ impl<'g> Arrival<'g> {
                 return Ok(entry);
             }
         }
-        let vip = &self.service.address;
+        let vip = &self.vip;
         let same_sa = self
             .entries()
             .by_spi(self.guard, vip, header.initiator_spi, self.now);
@@ -136,15 +140,11 @@ impl<'g> Arrival<'g> {
             (None, Some(other)) => self.inherit(ports, header, other),
             (None, None) if header.responder_spi != 0 => Err(Reason::IkeNoEntry),
             (None, None) => {
-                let server = self
-                    .neighbour(ports)
-                    .or_else(|| self.service.choose(self.guard));
-                self.make(
-                    ports,
-                    header,
-                    server.ok_or(Reason::NoServer)?,
-                    State::Initial,
-                )
+                let binding = match self.neighbour(ports) {
+                    Some(binding) => binding,
+                    None => self.schedule(ports)?,
+                };
+                self.make(ports, header, binding, State::Initial)
             }
         }
     }
@@ -166,14 +166,43 @@ impl<'g> Arrival<'g> {
         self.make(
             ports,
             header,
-            other.server.clone(),
+            other.binding(),
             state.unwrap_or(State::Initial),
         )
     }
 
-    /// The server of an initiator that no NAT has given other ports, by its flow from the other
+    /// The server that persistence or the scheduler chooses for a new initiator.
+    fn schedule(&self, ports: &Ports) -> Result<Binding, Reason> {
+        let roster = self.service.roster(self.guard);
+        let choose = || {
+            let server = self.service.choose(roster, self.client, ports.source);
+            server.ok_or(Reason::NoServer)
+        };
+        let persistence = &roster.plan.persistence;
+        if persistence.timeout == 0 {
+            return Ok(Binding {
+                server: choose()?,
+                template: None,
+            });
+        }
+        let (guard, key) = (self.guard, &self.service.key);
+        let prefix = self.client.prefix(persistence.prefix);
+        let template = match self.entries().template(guard, key, &prefix, self.now) {
+            Some(template) => template,
+            None => {
+                let terms = (self.now, persistence);
+                self.entries().tie(guard, key, prefix, &choose()?, terms)?
+            }
+        };
+        Ok(Binding {
+            server: roster.current(&template.server).clone(),
+            template: Some(template),
+        })
+    }
+
+    /// What an initiator is bound to that no NAT has given other ports, by its flow from the other
     /// port of IKE. It may begin a new IKE SA on either.
-    fn neighbour(&self, ports: &Ports) -> Option<Arc<Server>> {
+    fn neighbour(&self, ports: &Ports) -> Option<Binding> {
         let other = match ports.source {
             ike::PORT => ike::NATT_PORT,
             ike::NATT_PORT => ike::PORT,
@@ -183,7 +212,7 @@ impl<'g> Arrival<'g> {
             source: other,
             destination: other,
         };
-        self.known(&ports).map(|entry| entry.server.clone())
+        self.known(&ports).map(|entry| entry.binding())
     }
 
     /// A new entry.
@@ -191,18 +220,17 @@ impl<'g> Arrival<'g> {
         &self,
         ports: &Ports,
         header: &Header,
-        server: Arc<Server>,
+        binding: Binding,
         state: State,
     ) -> Result<&'g EntryNode, Reason> {
         let clock = (state, self.now, self.deadline(state));
         let flow = self.flow(ports);
         match self
             .entries()
-            .make(self.guard, flow, server, header, clock)?
+            .make(self.guard, flow, binding, header, clock)?
         {
             Inserted::New(entry) => {
-                entry.server.volume.count_conn();
-                self.service.volume.count_conn();
+                entry.server.account.count_conn();
                 self.netns.sweep_later();
                 Ok(entry)
             }

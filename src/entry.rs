@@ -3,7 +3,9 @@
 //! An entry: one initiator flow, bound to one real server.
 
 mod expire;
+pub(crate) mod reply;
 pub(crate) mod table;
+pub(crate) mod template;
 #[cfg(CONFIG_KUNIT)]
 mod tests;
 
@@ -18,6 +20,7 @@ use kernel::sync::{
     atomic::{Atomic, Full, Relaxed},
     Arc,
 };
+use template::Template;
 
 /// An entry. Whatever changes in it is atomic; packets of many CPUs use it at once.
 pub(crate) struct Entry {
@@ -25,19 +28,39 @@ pub(crate) struct Entry {
     pub(crate) flow: Flow,
     /// Where its packets go.
     pub(crate) server: Arc<Server>,
+    /// What persistence knows of the initiator.
+    pub(crate) template: Option<Arc<Template>>,
     clock: Clock,
     initiator_spi: Atomic<u64>,
     responder_spi: Atomic<u64>,
 }
 
+/// What an entry is bound to.
+#[derive(Clone)]
+pub(crate) struct Binding {
+    /// The server.
+    pub(crate) server: Arc<Server>,
+    /// What persistence knows of the initiator.
+    pub(crate) template: Option<Arc<Template>>,
+}
+
 impl Entry {
-    fn new(flow: Flow, server: Arc<Server>, clock: Clock, header: &Header) -> Self {
+    fn new(flow: Flow, binding: Binding, clock: Clock, header: &Header) -> Self {
         Entry {
             flow,
-            server,
+            server: binding.server,
+            template: binding.template,
             clock,
             initiator_spi: Atomic::new(header.initiator_spi),
             responder_spi: Atomic::new(header.responder_spi),
+        }
+    }
+
+    /// What it is bound to.
+    pub(crate) fn binding(&self) -> Binding {
+        Binding {
+            server: self.server.clone(),
+            template: self.template.clone(),
         }
     }
 
@@ -45,7 +68,9 @@ impl Entry {
     /// was removed. The dead are found by the sweep only.
     #[inline]
     pub(crate) fn state(&self, now: u64) -> Option<State> {
-        self.clock.state(now).filter(|_| !self.server.is_removed())
+        self.clock
+            .state(now)
+            .filter(|_| !self.server.account.is_dead())
     }
 
     /// Jiffies until its timer ends.

@@ -14,12 +14,36 @@ pub(crate) enum Refusal {
     NotAnAddress(u32),
     /// An attribute of this kind is an address no host can own.
     NotUnicast(u32),
-    /// An attribute of this kind is an IPv6 address.
-    Ipv6(u32),
+    /// Neither an address, the attribute of this kind, nor a mark names a service.
+    NoKey(u32),
+    /// Both an address and a mark name a service.
+    TwoKeys,
+    /// A mark of 0 names no service.
+    NoMark(u32),
+    /// An attribute of this kind is neither AF_INET nor AF_INET6.
+    NotAFamily(u32),
+    /// The server is not of the service's family, and the method is none that can bridge that.
+    OtherFamily,
+    /// The fragments of IPv6 cannot be reassembled here.
+    NoDefrag,
     /// No scheduler has this name.
     UnknownScheduler,
-    /// A forwarding method other than direct routing.
+    /// No forwarding method has this number.
     UnknownMethod,
+    /// No kind of tunnel has this number.
+    UnknownTunnel,
+    /// Something of tunnels, in an attribute of this kind, for a server of another method.
+    NotATunnel(u32),
+    /// ESP in UDP is for servers of method nat.
+    EncapWithoutNat,
+    /// Port 0, in an attribute of this kind.
+    NotAPort(u32),
+    /// A length that no prefix of the family has.
+    NotAPrefix,
+    /// The lower threshold is above the upper one.
+    Thresholds,
+    /// Nothing was given to be changed.
+    NothingToChange,
     /// An attribute of this kind is no number of 32 bits.
     NotANumber(u32),
     /// There is such a service.
@@ -48,9 +72,20 @@ impl From<AllocError> for Refusal {
     }
 }
 
+/// Of what the kernel refuses to us, only memory is to be had another time.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        if error == ENOENT {
+            Refusal::NoDefrag
+        } else {
+            Refusal::NoMemory
+        }
+    }
+}
+
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        use crate::uapi::{IPVS_IPSEC_A_SERVER_METHOD, IPVS_IPSEC_A_SERVICE_SCHEDULER};
+        use crate::uapi::*;
         use Blame::{Attribute, Missing, Nothing};
         let (error, text, blame) = match refusal {
             Refusal::Missing(kind) => (EINVAL, c"a required attribute is missing", Missing(kind)),
@@ -60,17 +95,69 @@ impl From<Refusal> for Refused {
                 Attribute(kind),
             ),
             Refusal::NotUnicast(kind) => (EINVAL, c"not a unicast address", Attribute(kind)),
-            Refusal::Ipv6(kind) => (EAFNOSUPPORT, c"IPv6 is not supported yet", Attribute(kind)),
+            Refusal::NoKey(kind) => (
+                EINVAL,
+                c"a service has an address or a firewall mark, and neither was given",
+                Missing(kind),
+            ),
+            Refusal::TwoKeys => (
+                EINVAL,
+                c"a service has an address or a firewall mark, not both",
+                Nothing,
+            ),
+            Refusal::NoMark(kind) => (EINVAL, c"a firewall mark is not 0", Attribute(kind)),
+            Refusal::NotAFamily(kind) => (
+                EAFNOSUPPORT,
+                c"a family is AF_INET (2) or AF_INET6 (10)",
+                Attribute(kind),
+            ),
+            Refusal::OtherFamily => (
+                EINVAL,
+                c"only method tun reaches a server of another family than the service's",
+                Nothing,
+            ),
+            Refusal::NoDefrag => (
+                EOPNOTSUPP,
+                c"services of IPv6 need the kernel module nf_defrag_ipv6",
+                Nothing,
+            ),
             Refusal::UnknownScheduler => (
                 ENOENT,
-                c"no such scheduler (there are rr and wrr)",
+                c"no such scheduler (there are rr wrr lc wlc sed nq sh mh fo ovf twos)",
                 Attribute(IPVS_IPSEC_A_SERVICE_SCHEDULER),
             ),
             Refusal::UnknownMethod => (
-                EOPNOTSUPP,
-                c"forwarding method not supported yet (dr is)",
+                EINVAL,
+                c"no such forwarding method",
                 Attribute(IPVS_IPSEC_A_SERVER_METHOD),
             ),
+            Refusal::UnknownTunnel => (
+                EINVAL,
+                c"no such kind of tunnel",
+                Attribute(IPVS_IPSEC_A_SERVER_TUNNEL_TYPE),
+            ),
+            Refusal::NotATunnel(kind) => (
+                EINVAL,
+                c"only servers of method tun have a tunnel",
+                Attribute(kind),
+            ),
+            Refusal::EncapWithoutNat => (
+                EINVAL,
+                c"only servers of method nat get ESP in UDP",
+                Attribute(IPVS_IPSEC_A_SERVER_ENCAP),
+            ),
+            Refusal::NotAPort(kind) => (EINVAL, c"not a UDP port", Attribute(kind)),
+            Refusal::NotAPrefix => (
+                EINVAL,
+                c"a prefix has 1 to 32 bits, of IPv6 1 to 128",
+                Attribute(IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX),
+            ),
+            Refusal::Thresholds => (
+                ERANGE,
+                c"the lower threshold is above the upper one",
+                Nothing,
+            ),
+            Refusal::NothingToChange => (EINVAL, c"nothing was given to be changed", Nothing),
             Refusal::NotANumber(kind) => (EINVAL, c"not a number of 32 bits", Attribute(kind)),
             Refusal::ServiceExists => (EEXIST, c"service already exists", Nothing),
             Refusal::NoSuchService => (ENOENT, c"no such service", Nothing),
@@ -78,7 +165,7 @@ impl From<Refusal> for Refused {
             Refusal::NoSuchServer => (ENOENT, c"no such server in this service", Nothing),
             Refusal::ServerIsService => (
                 EINVAL,
-                c"a server's address must differ from the service's",
+                c"a server's address must differ from the service's, but with method local",
                 Nothing,
             ),
             Refusal::TooManyServers => (ENOSPC, c"the service has too many servers", Nothing),

@@ -2,4 +2,88 @@
 
 //! How packets reach a real server: a file for each forwarding method.
 
-pub(crate) mod direct;
+mod direct;
+pub(crate) mod icmp;
+mod local;
+pub(crate) mod nat;
+mod tunnel;
+
+use crate::{
+    addr::{Addr, Family},
+    kapi::{
+        icmp as errors,
+        route::Route,
+        skb::{Packet, Verdict},
+    },
+    reason::Reason,
+    server::{Method, Server},
+};
+
+/// Where a packet goes that has been made ready.
+pub(crate) enum Way {
+    /// To this host itself.
+    Here,
+    /// Along a route.
+    Along(Route),
+    /// Along a route, as a packet of this host.
+    Wrapped(Route),
+}
+
+impl Way {
+    /// Has the packet go.
+    #[inline]
+    pub(crate) fn take(self, packet: Packet<'_>) -> Verdict {
+        match self {
+            Way::Here => packet.accept_as_ours(),
+            Way::Along(route) => packet.send(route),
+            Way::Wrapped(route) => packet.send_wrapped(route),
+        }
+    }
+}
+
+/// Makes a packet from an initiator ready for its way to `server`, and finds that way.
+#[inline]
+pub(crate) fn prepare(server: &Server, packet: &mut Packet<'_>) -> Result<Way, Reason> {
+    match server.method {
+        Method::Dr => direct::prepare(server, packet),
+        Method::Nat { encap } => nat::prepare(server, encap, packet),
+        Method::Tun(shim) => tunnel::prepare(server, shim, packet),
+        Method::Local => Ok(local::prepare()),
+    }
+}
+
+/// The way to a server, and where a packet comes from that this host itself sends there.
+#[inline]
+fn route(server: &Server, packet: &Packet<'_>) -> Result<(Route, Addr), Reason> {
+    server.route.route(packet.net()).map_err(|_| {
+        errors::send(packet, errors::Error::HostUnreachable);
+        Reason::NoRoute
+    })
+}
+
+/// What every packet must stand that leaves this host again: it has another hop to live, and is
+/// not longer than `mtu` if it must not be cut. Else its sender is told. After `decrement_ttl` and
+/// `ensure_mtu_is_adequate` of ip_vs_xmit.c.
+#[inline]
+fn leave(packet: &mut Packet<'_>, mtu: u32) -> Result<(), Reason> {
+    if packet.source().is_loopback() {
+        return Err(Reason::Source);
+    }
+    if packet.ttl() <= 1 {
+        errors::send(packet, errors::Error::TimeExceeded);
+        return Err(Reason::Ttl);
+    }
+    if packet.is_unfragmentable() && !packet.fits(mtu) {
+        errors::send(packet, errors::Error::TooBig(mtu));
+        return Err(Reason::Mtu);
+    }
+    packet.decrease_ttl().map_err(|_| Reason::NoMemory)
+}
+
+/// Bytes of the header of a family, without options.
+fn header_len(family: Family) -> u32 {
+    match family {
+        Family::V4 => 20,
+        Family::V6 => 40,
+    }
+}

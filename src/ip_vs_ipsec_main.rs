@@ -14,7 +14,11 @@ use kernel::prelude::*;
 #[allow(unreachable_pub)]
 mod addr;
 #[allow(unreachable_pub)]
+mod checksum;
+#[allow(unreachable_pub)]
 mod ike;
+#[allow(unreachable_pub)]
+mod ipv6;
 #[allow(unreachable_pub)]
 mod proto;
 #[allow(unreachable_pub)]

@@ -8,6 +8,7 @@
 mod bindings;
 mod net;
 
+pub(crate) mod defrag;
 pub(crate) mod genl;
 pub(crate) mod icmp;
 pub(crate) mod lock;

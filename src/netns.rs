@@ -3,21 +3,21 @@
 //! Everything that belongs to one network namespace, and its life.
 
 use crate::{
-    addr::Addr,
+    addr::{Addr, Family},
     entry::table::Entries,
     error::Refusal,
     kapi::{
+        defrag,
         netfilter::Hooks,
         pernet::{Id, PerNet},
-        rcu::{Cell, Snapshot},
+        rcu::Snapshot,
         time,
         work::Deferred,
         Net,
     },
-    sched::Scheduler,
-    server::Server,
-    service::{Member, Roster, Service, Services},
-    stats::Stats,
+    server::{Account, Limits, Method, Server},
+    service::{Key, Member, Plan, Published, Roster, Service, Services},
+    stats::{Rates, Stats},
     sysctl::Settings,
 };
 use kernel::{
@@ -36,11 +36,20 @@ pub(crate) struct Netns {
     pub(crate) settings: Settings,
     #[pin]
     pub(crate) entries: Deferred<Entries>,
-    pub(crate) services: Cell<Services>,
+    #[pin]
+    pub(crate) services: Deferred<Published>,
     /// Held by who changes the configuration. Counts the changes.
     #[pin]
-    changes: Mutex<u32>,
+    changes: Mutex<Changes>,
     pub(crate) stats: Arc<Stats>,
+}
+
+/// What changes of the configuration leave behind.
+struct Changes {
+    /// How many there were.
+    count: u32,
+    /// There since the first service of IPv6 was added.
+    defrag: Option<defrag::Ipv6>,
 }
 
 impl PerNet for Netns {
@@ -55,8 +64,11 @@ impl PerNet for Netns {
             stats: Arc::new(Stats::new()?, GFP_KERNEL)?,
             settings: Settings::new(net)?,
             entries <- Deferred::new(Entries::new(stats.clone())),
-            services: Cell::new(Services::none())?,
-            changes <- new_mutex!(0),
+            services <- Deferred::new(Published::new()),
+            changes <- new_mutex!(Changes {
+                count: 0,
+                defrag: None,
+            }),
         })
     }
 
@@ -80,37 +92,34 @@ impl Netns {
     /// The services as of now, and a number that is another after every change.
     pub(crate) fn configuration(&self) -> (Snapshot<Services>, u32) {
         let changes = self.changes.lock();
-        (self.services.snapshot(), *changes)
+        (self.services.snapshot(), changes.count)
     }
 
     /// Adds a service.
-    pub(crate) fn add_service(
-        &self,
-        address: Addr,
-        scheduler: &'static dyn Scheduler,
-    ) -> Result<(), Refusal> {
-        self.change(|services| {
-            let services = services.with(Service::new(address, scheduler)?)?;
-            self.services.replace(Snapshot::new(services)?);
-            Ok(())
+    pub(crate) fn add_service(&self, net: Net<'_>, key: Key, plan: Plan) -> Result<(), Refusal> {
+        self.change(|services, changes| {
+            let services = services.with(Service::new(key, plan)?)?;
+            if key.family() == Family::V6 && changes.defrag.is_none() {
+                changes.defrag = Some(defrag::Ipv6::enable(net)?);
+            }
+            self.publish(services)
         })
     }
 
-    /// Gives a service another scheduler.
+    /// Changes the plan of a service.
     pub(crate) fn set_service(
         &self,
-        address: &Addr,
-        scheduler: &'static dyn Scheduler,
+        key: &Key,
+        change: impl FnOnce(&Plan) -> Plan,
     ) -> Result<(), Refusal> {
-        self.change_roster(address, |roster| roster.with_scheduler(scheduler))
+        self.change_roster(key, |_, roster| roster.with_plan(change(&roster.plan)))
     }
 
     /// Removes a service, its servers and their entries.
-    pub(crate) fn remove_service(&self, address: &Addr) -> Result<(), Refusal> {
-        self.change(|services| {
-            let service = services.find(address).ok_or(Refusal::NoSuchService)?;
-            self.services
-                .replace(Snapshot::new(services.without(address)?)?);
+    pub(crate) fn remove_service(&self, key: &Key) -> Result<(), Refusal> {
+        self.change(|services, _| {
+            let service = services.find(key).ok_or(Refusal::NoSuchService)?;
+            self.publish(services.without(key)?)?;
             self.bury(service);
             Ok(())
         })
@@ -118,8 +127,8 @@ impl Netns {
 
     /// Removes all services.
     pub(crate) fn flush(&self) -> Result<(), Refusal> {
-        self.change(|services| {
-            self.services.replace(Snapshot::new(Services::none())?);
+        self.change(|services, _| {
+            self.publish(Services::none())?;
             services.iter().for_each(|service| self.bury(service));
             Ok(())
         })
@@ -128,74 +137,94 @@ impl Netns {
     /// Adds a server to a service.
     pub(crate) fn add_server(
         &self,
-        service: &Addr,
+        key: &Key,
         address: Addr,
+        method: Method,
         weight: u32,
+        limits: Limits,
     ) -> Result<(), Refusal> {
-        self.change_roster(service, |roster| {
+        self.change_roster(key, |service, roster| {
             if roster.place(&address).is_ok() {
                 return Err(Refusal::ServerExists);
             }
-            let server = Server::new(address).map_err(|_| Refusal::NoMemory)?;
+            let server = Server::new(address, method, service.volume.clone());
+            let server = server.map_err(|_| Refusal::NoMemory)?;
+            server.account.set_limits(limits);
             roster.with(Member { server, weight })
         })
     }
 
-    /// Gives a server another weight, if there is one to give.
+    /// Changes a server.
     pub(crate) fn set_server(
         &self,
-        service: &Addr,
+        key: &Key,
         address: &Addr,
-        weight: Option<u32>,
+        change: impl FnOnce(&Member) -> Result<(Member, Limits), Refusal>,
     ) -> Result<(), Refusal> {
-        self.change_roster(service, |roster| {
-            roster.with_weight(roster.place(address)?, weight)
-        })
+        let mut changed = None;
+        self.change_roster(key, |_, roster| {
+            let (member, limits) = change(roster.member(address)?)?;
+            changed = Some((member.server.account.clone(), limits));
+            roster.with_member(roster.place(address)?, member)
+        })?;
+        if let Some((account, limits)) = changed {
+            account.set_limits(limits);
+        }
+        Ok(())
     }
 
-    /// Removes a server and its entries.
-    pub(crate) fn remove_server(&self, service: &Addr, address: &Addr) -> Result<(), Refusal> {
+    /// Removes a server. Its entries go at once or live on, as the settings say.
+    pub(crate) fn remove_server(&self, key: &Key, address: &Addr) -> Result<(), Refusal> {
         let mut removed = None;
-        self.change_roster(service, |roster| {
-            let place = roster.place(address)?;
-            removed = roster
-                .members
-                .get(place)
-                .map(|member| member.server.clone());
-            roster.without(place)
+        self.change_roster(key, |_, roster| {
+            removed = Some(roster.member(address)?.server.account.clone());
+            roster.without(roster.place(address)?)
         })?;
-        if let Some(server) = removed {
-            server.remove();
-            self.entries.kick();
+        if let Some(account) = removed {
+            self.retire(&account, self.settings.expires_with_server());
         }
         Ok(())
     }
 
     /// Changes the configuration, one at a time. If it is refused nothing has changed.
-    fn change(&self, change: impl FnOnce(&Services) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    fn change(
+        &self,
+        change: impl FnOnce(&Services, &mut Changes) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         let mut changes = self.changes.lock();
-        change(&self.services.snapshot())?;
-        *changes = changes.wrapping_add(1);
+        change(&self.services.snapshot(), &mut changes)?;
+        changes.count = changes.count.wrapping_add(1);
         Ok(())
     }
 
-    /// Changes scheduler or servers of a service.
+    /// Changes plan or servers of a service.
     fn change_roster(
         &self,
-        service: &Addr,
-        change: impl FnOnce(&Roster) -> Result<Roster, Refusal>,
+        key: &Key,
+        change: impl FnOnce(&Service, &Roster) -> Result<Roster, Refusal>,
     ) -> Result<(), Refusal> {
-        self.change(|services| {
-            let service = services.find(service).ok_or(Refusal::NoSuchService)?;
-            service.set_roster(change(&service.roster())?)
+        self.change(|services, _| {
+            let service = services.find(key).ok_or(Refusal::NoSuchService)?;
+            service.set_roster(change(service, &service.snapshot())?)
         })
+    }
+
+    /// Has packets find other services.
+    fn publish(&self, services: Services) -> Result<(), Refusal> {
+        self.services.replace(Snapshot::new(services)?);
+        self.services.arm(time::from_seconds(Rates::PERIOD));
+        Ok(())
     }
 
     /// Ends the entries of a service that packets no longer find.
     fn bury(&self, service: &Service) {
-        for member in &service.roster().members {
-            member.server.remove();
+        for member in &service.snapshot().members {
+            self.retire(&member.server.account, true);
         }
+    }
+
+    fn retire(&self, account: &Account, with_entries: bool) {
+        account.remove(with_entries);
         self.entries.kick();
     }
 }

@@ -6,6 +6,7 @@ mod ah;
 mod esp;
 mod isakmp;
 mod natt;
+pub mod quote;
 
 use crate::{ike::header::Header, reason::Reason};
 
@@ -32,6 +33,24 @@ pub struct Ports {
     pub source: u16,
     /// Of the service.
     pub destination: u16,
+}
+
+impl Ports {
+    /// Those of a UDP header.
+    #[inline]
+    pub fn of(udp: &impl Payload) -> Option<Self> {
+        let [s0, s1, d0, d1] = udp.array(0)?;
+        Some(Ports {
+            source: u16::from_be_bytes([s0, s1]),
+            destination: u16::from_be_bytes([d0, d1]),
+        })
+    }
+}
+
+/// Whether a datagram from port 4500 carries ESP (RFC 3948 section 2.2).
+pub fn is_esp_in_udp(udp: &impl Payload) -> bool {
+    Ports::of(udp).is_some_and(|ports| ports.source == crate::ike::NATT_PORT)
+        && natt::is_esp(udp, isakmp::UDP_LEN)
 }
 
 /// A well-formed packet of IPsec.
@@ -84,6 +103,17 @@ impl Carrier {
         }
     }
 
+    /// The carrier of a packet of protocol `number` that a server sent, unless it cannot be IPsec.
+    #[inline]
+    pub fn of_reply(number: u8, payload: &impl Payload) -> Option<Self> {
+        match number {
+            17 if isakmp::claims_reply(payload) => Some(Carrier::Udp),
+            50 => Some(Carrier::Esp),
+            51 => Some(Carrier::Ah),
+            _ => None,
+        }
+    }
+
     /// Reads and checks the headers of a packet of this carrier.
     #[inline]
     pub fn parse(self, payload: &impl Payload) -> Result<Traffic, Reason> {
@@ -97,18 +127,18 @@ impl Carrier {
 
 #[cfg(any(test, CONFIG_KUNIT))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_proto))]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use core::ops::{Deref, DerefMut};
 
     /// A packet in the making.
-    pub(super) struct Packet {
+    pub(crate) struct Packet {
         bytes: [u8; 128],
         len: usize,
     }
 
     impl Packet {
-        pub(super) fn new(bytes: &[u8]) -> Self {
+        pub(crate) fn new(bytes: &[u8]) -> Self {
             let empty = Packet {
                 bytes: [0; 128],
                 len: 0,
@@ -117,7 +147,7 @@ mod tests {
         }
 
         /// With more at its end.
-        pub(super) fn and(mut self, bytes: &[u8]) -> Self {
+        pub(crate) fn and(mut self, bytes: &[u8]) -> Self {
             let begin = self.len;
             self.len += bytes.len();
             self[begin..].copy_from_slice(bytes);

@@ -16,7 +16,9 @@
 )]
 
 pub mod addr;
+pub mod checksum;
 pub mod ike;
+pub mod ipv6;
 pub mod proto;
 pub mod reason;
 pub mod sched;

@@ -32,6 +32,11 @@ pub enum Reason {
     NoRoute,
     Ttl,
     Mtu,
+    AhNat,
+    Source,
+    Local,
+    PathMtu,
+    ReplyRemoved,
 }
 
 impl From<Fault> for Reason {

@@ -2,7 +2,16 @@
 
 //! A real server of a service.
 
-use crate::{addr::Addr, ike::state::State, kapi::route, stats::Volume};
+use crate::{
+    addr::Addr,
+    ike::state::State,
+    kapi::{
+        route::{self, Towards},
+        skb::Shim,
+    },
+    sched::Load,
+    stats::{Direction, Volume},
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -11,57 +20,210 @@ use kernel::{
     },
 };
 
-/// A real server. Its entries keep it, so that it outlives its removal from the service.
+/// How packets reach a server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// Address translation; with `encap` ESP reaches the server in UDP.
+    Nat { encap: bool },
+    /// The server is this host.
+    Local,
+    /// Tunnel.
+    Tun(Shim),
+    /// Direct routing.
+    Dr,
+}
+
+/// A real server, and the way to it. Its entries keep it, so that it outlives its removal from the
+/// service, and a change of the method.
 pub(crate) struct Server {
     /// Its address (RIP).
     pub(crate) address: Addr,
-    /// What went to it.
-    pub(crate) volume: Volume,
+    /// How packets reach it.
+    pub(crate) method: Method,
     /// The way to it.
     pub(crate) route: route::Cache,
-    established: Atomic<i32>,
-    initial: Atomic<i32>,
-    removed: Atomic<bool>,
+    /// Its account.
+    pub(crate) account: Arc<Account>,
 }
 
 impl Server {
     /// A server without entries. Sleeps.
-    pub(crate) fn new(address: Addr) -> Result<Arc<Self>> {
-        let server = Server {
-            address,
+    pub(crate) fn new(address: Addr, method: Method, service: Arc<Volume>) -> Result<Arc<Self>> {
+        let account = Account {
             volume: Volume::new()?,
-            route: route::Cache::new()?,
+            service,
             established: Atomic::new(0),
             initial: Atomic::new(0),
-            removed: Atomic::new(false),
+            persistent: Atomic::new(0),
+            limits: Atomic::new(0),
+            overloaded: Atomic::new(false),
+            state: Atomic::new(IN_SERVICE),
+        };
+        Self::with(address, method, Arc::new(account, GFP_KERNEL)?)
+    }
+
+    /// The same server, to be reached by another method. Entries go on as they began. Sleeps.
+    pub(crate) fn with_method(&self, method: Method) -> Result<Arc<Self>> {
+        Self::with(self.address, method, self.account.clone())
+    }
+
+    fn with(address: Addr, method: Method, account: Arc<Account>) -> Result<Arc<Self>> {
+        let towards = match method {
+            Method::Dr => Towards::Another,
+            _ => Towards::Host,
+        };
+        let server = Server {
+            address,
+            method,
+            route: route::Cache::new(address, towards)?,
+            account,
         };
         Ok(Arc::new(server, GFP_KERNEL)?)
     }
+}
 
-    /// Whether the administrator has removed it: its entries are dead.
-    #[inline]
-    pub(crate) fn is_removed(&self) -> bool {
-        self.removed.load(Relaxed)
+/// Numbers of entries at which a server takes no more, and takes some again. After `u_threshold`
+/// and `l_threshold` of `struct ip_vs_dest`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// From this on it takes none; 0 is no limit.
+    pub(crate) upper: u32,
+    /// Below this it takes some again; 0 is three quarters of the upper one.
+    pub(crate) lower: u32,
+}
+
+impl Limits {
+    fn word(self) -> u64 {
+        u64::from(self.upper) << 32 | u64::from(self.lower)
     }
 
-    /// Removes it for good.
-    pub(crate) fn remove(&self) {
-        self.removed.store(true, Relaxed);
+    fn from_word(word: u64) -> Self {
+        let [a, b, c, d, e, f, g, h] = word.to_be_bytes();
+        Limits {
+            upper: u32::from_be_bytes([a, b, c, d]),
+            lower: u32::from_be_bytes([e, f, g, h]),
+        }
+    }
+}
+
+const IN_SERVICE: i32 = 0;
+const REMOVED: i32 = 1;
+const DEAD: i32 = 2;
+
+/// What is counted of a server.
+pub(crate) struct Account {
+    /// What went to it, and came from it.
+    pub(crate) volume: Volume,
+    /// The same of its service.
+    pub(crate) service: Arc<Volume>,
+    established: Atomic<i32>,
+    initial: Atomic<i32>,
+    persistent: Atomic<i32>,
+    limits: Atomic<u64>,
+    overloaded: Atomic<bool>,
+    state: Atomic<i32>,
+}
+
+impl Account {
+    /// Whether the administrator has removed the server, and its entries are dead.
+    #[inline]
+    pub(crate) fn is_dead(&self) -> bool {
+        self.state.load(Relaxed) == DEAD
+    }
+
+    /// Whether the administrator has removed the server.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.state.load(Relaxed) != IN_SERVICE
+    }
+
+    /// Removes the server for good. Its entries die with it, or live on.
+    pub(crate) fn remove(&self, with_entries: bool) {
+        let state = if with_entries { DEAD } else { REMOVED };
+        self.state.store(state, Relaxed);
     }
 
     /// Number of its entries in a state.
     pub(crate) fn entries(&self, state: State) -> u32 {
-        u32::try_from(self.tally(state).load(Relaxed)).unwrap_or(0)
+        count(self.tally(state))
+    }
+
+    /// Its entries in both states.
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            established: self.entries(State::Established),
+            initial: self.entries(State::Initial),
+        }
+    }
+
+    /// Number of initiators that persistence ties to it.
+    pub(crate) fn persistent(&self) -> u32 {
+        count(&self.persistent)
+    }
+
+    /// Counts initiators that persistence ties to it, or does no longer.
+    pub(crate) fn tie(&self, n: i32) {
+        self.persistent.add(n, Relaxed);
+    }
+
+    /// Counts a new entry.
+    pub(crate) fn count_conn(&self) {
+        self.volume.count_conn();
+        self.service.count_conn();
+    }
+
+    /// Counts a packet of `bytes` that went to the server, or came from it.
+    #[inline]
+    pub(crate) fn count_packet(&self, direction: Direction, bytes: u64) {
+        self.volume.count_packet(direction, bytes);
+        self.service.count_packet(direction, bytes);
     }
 
     /// Counts an entry that entered a state.
     pub(crate) fn enter(&self, state: State) {
         self.tally(state).add(1, Relaxed);
+        let limits = self.limits();
+        if limits.upper != 0 && self.total() >= limits.upper {
+            self.overloaded.store(true, Relaxed);
+        }
     }
 
     /// Counts an entry that left a state.
     pub(crate) fn leave(&self, state: State) {
         self.tally(state).add(-1, Relaxed);
+        if self.overloaded.load(Relaxed) && self.has_room(self.limits()) {
+            self.overloaded.store(false, Relaxed);
+        }
+    }
+
+    /// Whether it has had as many entries as it may, and has not lost enough since.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.overloaded.load(Relaxed)
+    }
+
+    /// How many entries it may have.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits::from_word(self.limits.load(Relaxed))
+    }
+
+    /// Changes how many entries it may have.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.limits.store(limits.word(), Relaxed);
+        let is_full = limits.upper != 0 && self.total() >= limits.upper;
+        self.overloaded.store(is_full, Relaxed);
+    }
+
+    fn has_room(&self, limits: Limits) -> bool {
+        let total = u64::from(self.total());
+        match limits {
+            Limits { upper: 0, .. } => true,
+            Limits { upper, lower: 0 } => total * 4 < u64::from(upper) * 3,
+            Limits { lower, .. } => total < u64::from(lower),
+        }
+    }
+
+    fn total(&self) -> u32 {
+        let load = self.load();
+        load.established.saturating_add(load.initial)
     }
 
     fn tally(&self, state: State) -> &Atomic<i32> {
@@ -70,4 +232,8 @@ impl Server {
             State::Established => &self.established,
         }
     }
+}
+
+fn count(tally: &Atomic<i32>) -> u32 {
+    u32::try_from(tally.load(Relaxed)).unwrap_or(0)
 }

@@ -10,14 +10,19 @@
 mod tests;
 
 use crate::{
-    addr::Addr,
+    addr::{Addr, Family},
     error::Refusal,
-    kapi::rcu::{Cell, Guard, Snapshot},
-    sched::{Pool, Scheduler},
+    kapi::{
+        rcu::{Cell, Guard, Snapshot},
+        skb::Packet,
+        time,
+        work::Task,
+    },
+    sched::{Load, Options, Pool, Request, Scheduler},
     server::Server,
-    stats::Volume,
+    stats::{Rates, Volume},
 };
-use core::cmp::Ordering;
+use core::ops::Deref;
 use kernel::{
     prelude::*,
     sync::{
@@ -25,6 +30,53 @@ use kernel::{
         Arc,
     },
 };
+
+/// What packets of a service have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    /// Their destination (VIP).
+    Address(Addr),
+    /// Their firewall mark, which is not 0.
+    Mark(Family, u32),
+}
+
+impl Key {
+    /// Family of its packets.
+    pub(crate) fn family(&self) -> Family {
+        match self {
+            Key::Address(address) => address.family(),
+            Key::Mark(family, _) => *family,
+        }
+    }
+
+    /// Two words for hashing.
+    pub(crate) fn words(&self) -> [u64; 2] {
+        match self {
+            Key::Address(address) => address.words(),
+            Key::Mark(_, mark) => [u64::MAX, u64::from(*mark)],
+        }
+    }
+}
+
+/// How long, and how many, initiators stay with a server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Persistence {
+    /// Seconds after the last entry has gone; 0 for as long as there are entries only.
+    pub(crate) timeout: u32,
+    /// Length of the prefix that counts as one initiator.
+    pub(crate) prefix: u8,
+}
+
+/// What a service does with new initiators.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    /// How servers are chosen.
+    pub(crate) scheduler: &'static dyn Scheduler,
+    /// Options of the scheduler.
+    pub(crate) options: Options,
+    /// Whether initiators stay with their servers.
+    pub(crate) persistence: Persistence,
+}
 
 /// A server and what it is for a service.
 #[derive(Clone)]
@@ -35,18 +87,37 @@ pub(crate) struct Member {
     pub(crate) weight: u32,
 }
 
-/// The scheduler and the servers of a service, at one time.
+/// The plan and the servers of a service, at one time.
 pub(crate) struct Roster {
-    /// How servers are chosen.
-    pub(crate) scheduler: &'static dyn Scheduler,
+    /// What is done with new initiators.
+    pub(crate) plan: Plan,
     /// The servers, in the order they were added.
     pub(crate) members: KVec<Member>,
+    /// What the scheduler looks its choices up in.
+    slots: KVVec<u16>,
 }
 
 /// Most servers of a service. A decision looks at each.
 const MEMBERS_MAX: usize = 4096;
 
 impl Roster {
+    /// A roster for which the scheduler has made what it needs. Sleeps.
+    fn new(plan: Plan, members: KVec<Member>) -> Result<Self, Refusal> {
+        let mut roster = Roster {
+            plan,
+            members,
+            slots: KVVec::new(),
+        };
+        let count = plan.scheduler.slots();
+        if count > 0 {
+            let mut slots = KVVec::from_elem(u16::MAX, count, GFP_KERNEL)?;
+            let mut scratch = KVVec::from_elem(0, roster.members.len(), GFP_KERNEL)?;
+            plan.scheduler.prepare(&roster, &mut slots, &mut scratch);
+            roster.slots = slots;
+        }
+        Ok(roster)
+    }
+
     /// Place of the server with this address.
     pub(crate) fn place(&self, address: &Addr) -> Result<usize, Refusal> {
         let place = self
@@ -56,13 +127,25 @@ impl Roster {
         place.ok_or(Refusal::NoSuchServer)
     }
 
-    /// A copy with another scheduler.
-    pub(crate) fn with_scheduler(
-        &self,
-        scheduler: &'static dyn Scheduler,
-    ) -> Result<Self, Refusal> {
-        let members = copy(&self.members, 0)?;
-        Ok(Roster { scheduler, members })
+    /// The member with this address.
+    pub(crate) fn member(&self, address: &Addr) -> Result<&Member, Refusal> {
+        let member = self.members.get(self.place(address)?);
+        member.ok_or(Refusal::NoSuchServer)
+    }
+
+    /// The server that new entries are bound to where `server` is meant, whose method may have
+    /// changed.
+    pub(crate) fn current<'a>(&'a self, server: &'a Arc<Server>) -> &'a Arc<Server> {
+        self.members
+            .iter()
+            .map(|member| &member.server)
+            .find(|member| Arc::ptr_eq(&member.account, &server.account))
+            .unwrap_or(server)
+    }
+
+    /// A copy with another plan.
+    pub(crate) fn with_plan(&self, plan: Plan) -> Result<Self, Refusal> {
+        Self::new(plan, copy(&self.members, 0)?)
     }
 
     /// A copy with one server more.
@@ -72,32 +155,25 @@ impl Roster {
         }
         let mut members = copy(&self.members, 1)?;
         members.push(member, GFP_KERNEL)?;
-        Ok(Roster {
-            scheduler: self.scheduler,
-            members,
-        })
+        Self::new(self.plan, members)
     }
 
-    /// A copy in which the server at `place` has this weight, or the one it had.
-    pub(crate) fn with_weight(&self, place: usize, weight: Option<u32>) -> Result<Self, Refusal> {
+    /// A copy with another member at `place`.
+    pub(crate) fn with_member(&self, place: usize, member: Member) -> Result<Self, Refusal> {
         let mut members = copy(&self.members, 0)?;
-        if let (Some(member), Some(weight)) = (members.get_mut(place), weight) {
-            member.weight = weight;
-        }
-        Ok(Roster {
-            scheduler: self.scheduler,
-            members,
-        })
+        *members.get_mut(place).ok_or(Refusal::NoSuchServer)? = member;
+        Self::new(self.plan, members)
     }
 
     /// A copy without the server at `place`.
     pub(crate) fn without(&self, place: usize) -> Result<Self, Refusal> {
         let mut members = copy(&self.members, 0)?;
         members.remove(place).map_err(|_| Refusal::NoSuchServer)?;
-        Ok(Roster {
-            scheduler: self.scheduler,
-            members,
-        })
+        Self::new(self.plan, members)
+    }
+
+    fn server(&self, index: usize) -> Option<&Server> {
+        self.members.get(index).map(|member| &*member.server)
     }
 }
 
@@ -109,14 +185,33 @@ impl Pool for Roster {
     fn weight(&self, index: usize) -> u32 {
         self.members.get(index).map_or(0, |member| member.weight)
     }
+
+    fn load(&self, index: usize) -> Load {
+        let server = self.server(index);
+        server.map_or(Load::default(), |server| server.account.load())
+    }
+
+    fn is_overloaded(&self, index: usize) -> bool {
+        let server = self.server(index);
+        server.is_none_or(|server| server.account.is_overloaded())
+    }
+
+    fn address(&self, index: usize) -> Addr {
+        let server = self.server(index);
+        server.map_or(Addr::V4([0; 4]), |server| server.address)
+    }
+
+    fn slots(&self) -> &[u16] {
+        &self.slots
+    }
 }
 
 /// A virtual service.
 pub(crate) struct Service {
-    /// Its address (VIP).
-    pub(crate) address: Addr,
+    /// What its packets have in common.
+    pub(crate) key: Key,
     /// What went to it.
-    pub(crate) volume: Volume,
+    pub(crate) volume: Arc<Volume>,
     roster: Cell<Roster>,
     /// Decisions made.
     tickets: Atomic<u64>,
@@ -124,85 +219,153 @@ pub(crate) struct Service {
 
 impl Service {
     /// A service without servers. Sleeps.
-    pub(crate) fn new(address: Addr, scheduler: &'static dyn Scheduler) -> Result<Self, Refusal> {
-        let roster = Roster {
-            scheduler,
-            members: KVec::new(),
-        };
+    pub(crate) fn new(key: Key, plan: Plan) -> Result<Self, Refusal> {
         Ok(Service {
-            address,
-            volume: Volume::new()?,
-            roster: Cell::new(roster)?,
+            key,
+            volume: Arc::new(Volume::new()?, GFP_KERNEL)?,
+            roster: Cell::new(Roster::new(plan, KVec::new())?)?,
             tickets: Atomic::new(0),
         })
     }
 
-    /// Scheduler and servers as of now.
-    pub(crate) fn roster(&self) -> Snapshot<Roster> {
+    /// Plan and servers as of now, while the guard lives.
+    pub(crate) fn roster<'g>(&'g self, guard: &'g Guard) -> &'g Roster {
+        self.roster.read(guard)
+    }
+
+    /// Plan and servers as of now, for as long as one likes.
+    pub(crate) fn snapshot(&self) -> Snapshot<Roster> {
         self.roster.snapshot()
     }
 
-    /// Replaces scheduler and servers.
+    /// Replaces plan and servers.
     pub(crate) fn set_roster(&self, roster: Roster) -> Result<(), Refusal> {
         self.roster.replace(Snapshot::new(roster)?);
         Ok(())
     }
 
-    /// Chooses the server for a new entry.
-    pub(crate) fn choose(&self, guard: &Guard) -> Option<Arc<Server>> {
-        let roster = self.roster.read(guard);
-        let ticket = self.tickets.fetch_add(1, Relaxed);
-        let index = roster.scheduler.choose(roster, ticket)?;
+    /// Chooses the server for a new initiator.
+    pub(crate) fn choose(&self, roster: &Roster, client: Addr, port: u16) -> Option<Arc<Server>> {
+        let request = Request {
+            client,
+            client_port: port,
+            ticket: self.tickets.fetch_add(1, Relaxed),
+            options: roster.plan.options,
+        };
+        let index = roster.plan.scheduler.choose(roster, &request)?;
         roster
             .members
             .get(index)
             .map(|member| member.server.clone())
     }
+
+    fn estimate(&self) {
+        self.volume.estimate();
+        for member in &self.snapshot().members {
+            member.server.account.volume.estimate();
+        }
+    }
 }
 
-/// The services of a namespace at one time, sorted by address.
-pub(crate) struct Services(KVec<Arc<Service>>);
+/// The services of a namespace at one time, sorted by key, those with an address first.
+pub(crate) struct Services {
+    services: KVec<Arc<Service>>,
+    has_marks: bool,
+}
 
 impl Services {
     /// None.
     pub(crate) fn none() -> Self {
-        Services(KVec::new())
+        Self::of(KVec::new())
     }
 
-    /// The service with this address.
+    fn of(services: KVec<Arc<Service>>) -> Self {
+        let last = services.last();
+        let has_marks = last.is_some_and(|service| matches!(service.key, Key::Mark(..)));
+        Services {
+            services,
+            has_marks,
+        }
+    }
+
+    /// The service with this key.
     #[inline]
-    pub(crate) fn find(&self, address: &Addr) -> Option<&Arc<Service>> {
-        self.0.get(self.search(address).ok()?)
+    pub(crate) fn find(&self, key: &Key) -> Option<&Arc<Service>> {
+        self.services.get(self.search(key).ok()?)
     }
 
-    /// All, in the order of their addresses.
+    /// The service of a packet. A mark goes before the destination, as in ip_vs.
+    #[inline]
+    pub(crate) fn of_packet(
+        &self,
+        packet: &Packet<'_>,
+        destination: &Addr,
+    ) -> Option<&Arc<Service>> {
+        if self.has_marks {
+            let mark = packet.mark();
+            let marked = || self.find(&Key::Mark(packet.family(), mark));
+            if let Some(service) = (mark != 0).then(marked).flatten() {
+                return Some(service);
+            }
+        }
+        self.find(&Key::Address(*destination))
+    }
+
+    /// All, in the order of their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.0.iter()
+        self.services.iter()
     }
 
     /// A copy with one service more.
     pub(crate) fn with(&self, service: Service) -> Result<Self, Refusal> {
-        let Err(place) = self.search(&service.address) else {
+        let Err(place) = self.search(&service.key) else {
             return Err(Refusal::ServiceExists);
         };
         let service = Arc::new(service, GFP_KERNEL)?;
-        let mut services = copy(&self.0, 1)?;
+        let mut services = copy(&self.services, 1)?;
         let inserted = services.insert_within_capacity(place, service);
         inserted.map_err(|_| Refusal::NoMemory)?;
-        Ok(Services(services))
+        Ok(Self::of(services))
     }
 
-    /// A copy without the service that has this address.
-    pub(crate) fn without(&self, address: &Addr) -> Result<Self, Refusal> {
-        let place = self.search(address).map_err(|_| Refusal::NoSuchService)?;
-        let mut services = copy(&self.0, 0)?;
+    /// A copy without the service that has this key.
+    pub(crate) fn without(&self, key: &Key) -> Result<Self, Refusal> {
+        let place = self.search(key).map_err(|_| Refusal::NoSuchService)?;
+        let mut services = copy(&self.services, 0)?;
         services.remove(place).map_err(|_| Refusal::NoSuchService)?;
-        Ok(Services(services))
+        Ok(Self::of(services))
     }
 
-    fn search(&self, address: &Addr) -> Result<usize, usize> {
-        self.0
-            .binary_search_by(|service| -> Ordering { service.address.cmp(address) })
+    fn search(&self, key: &Key) -> Result<usize, usize> {
+        self.services
+            .binary_search_by(|service| service.key.cmp(key))
+    }
+}
+
+/// The services that packets find, and whose rates are estimated.
+pub(crate) struct Published(Cell<Services>);
+
+impl Published {
+    /// None. Sleeps.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Published(Cell::new(Services::none())?))
+    }
+}
+
+impl Deref for Published {
+    type Target = Cell<Services>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Task for Published {
+    fn run(&self) -> Option<u64> {
+        let services = self.snapshot();
+        services.iter().for_each(|service| service.estimate());
+        (!services.services.is_empty()).then_some(time::from_seconds(Rates::PERIOD))
     }
 }
 

@@ -8,13 +8,22 @@ use crate::{
     reason::Reason,
     uapi::*,
 };
-use kernel::{alloc::AllocError, num::casts::u32_as_usize, prelude::*};
+use kernel::{
+    alloc::AllocError,
+    num::casts::u32_as_usize,
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+};
 
 /// Something that is counted once for a namespace.
 #[derive(Clone, Copy)]
 pub(crate) enum Event {
     /// A packet was forwarded.
     Forwarded(Traffic),
+    /// An ICMP error about one was forwarded.
+    Icmp,
+    /// A packet from a server was forwarded.
+    Out,
     /// A packet was dropped.
     Dropped(Reason),
     /// A packet was answered by ICMP protocol unreachable.
@@ -36,34 +45,46 @@ impl Event {
             Event::Forwarded(Traffic::Ah) => IPVS_IPSEC_A_COUNTERS_AH,
             Event::Forwarded(Traffic::EspInUdp(_)) => IPVS_IPSEC_A_COUNTERS_ESP_IN_UDP,
             Event::Forwarded(Traffic::Keepalive(_)) => IPVS_IPSEC_A_COUNTERS_KEEPALIVE,
+            Event::Icmp => IPVS_IPSEC_A_COUNTERS_ICMP,
+            Event::Out => IPVS_IPSEC_A_COUNTERS_OUT,
             Event::Created => IPVS_IPSEC_A_COUNTERS_ENTRIES_CREATED,
             Event::Established => IPVS_IPSEC_A_COUNTERS_ENTRIES_ESTABLISHED,
             Event::Expired => IPVS_IPSEC_A_COUNTERS_ENTRIES_EXPIRED,
             Event::Unreachable => IPVS_IPSEC_A_COUNTERS_UNREACH_SENT,
-            Event::Dropped(reason) => match reason {
-                Reason::Truncated => IPVS_IPSEC_A_COUNTERS_DROP_TRUNCATED,
-                Reason::IkeShort => IPVS_IPSEC_A_COUNTERS_DROP_IKE_SHORT,
-                Reason::IkeVersion => IPVS_IPSEC_A_COUNTERS_DROP_IKE_VERSION,
-                Reason::IkeLength => IPVS_IPSEC_A_COUNTERS_DROP_IKE_LENGTH,
-                Reason::IkeExchange => IPVS_IPSEC_A_COUNTERS_DROP_IKE_EXCHANGE,
-                Reason::IkeSpi => IPVS_IPSEC_A_COUNTERS_DROP_IKE_SPI,
-                Reason::IkeNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_IKE_NO_ENTRY,
-                Reason::IkeResponderSpi => IPVS_IPSEC_A_COUNTERS_DROP_IKE_RESPONDER_SPI,
-                Reason::EspMalformed => IPVS_IPSEC_A_COUNTERS_DROP_ESP_MALFORMED,
-                Reason::AhMalformed => IPVS_IPSEC_A_COUNTERS_DROP_AH_MALFORMED,
-                Reason::EspNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_ESP_NO_ENTRY,
-                Reason::AhNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_AH_NO_ENTRY,
-                Reason::EspInUdpNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_ESP_IN_UDP_NO_ENTRY,
-                Reason::KeepaliveNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_KEEPALIVE_NO_ENTRY,
-                Reason::NotEstablished => IPVS_IPSEC_A_COUNTERS_DROP_NOT_ESTABLISHED,
-                Reason::NoServer => IPVS_IPSEC_A_COUNTERS_DROP_NO_SERVER,
-                Reason::TableFull => IPVS_IPSEC_A_COUNTERS_DROP_TABLE_FULL,
-                Reason::NoMemory => IPVS_IPSEC_A_COUNTERS_DROP_NO_MEMORY,
-                Reason::NoRoute => IPVS_IPSEC_A_COUNTERS_DROP_NO_ROUTE,
-                Reason::Ttl => IPVS_IPSEC_A_COUNTERS_DROP_TTL,
-                Reason::Mtu => IPVS_IPSEC_A_COUNTERS_DROP_MTU,
-            },
+            Event::Dropped(reason) => drop_attribute(reason),
         }
+    }
+}
+
+/// The attribute that tells how often packets were dropped for a reason.
+fn drop_attribute(reason: Reason) -> u32 {
+    match reason {
+        Reason::Truncated => IPVS_IPSEC_A_COUNTERS_DROP_TRUNCATED,
+        Reason::IkeShort => IPVS_IPSEC_A_COUNTERS_DROP_IKE_SHORT,
+        Reason::IkeVersion => IPVS_IPSEC_A_COUNTERS_DROP_IKE_VERSION,
+        Reason::IkeLength => IPVS_IPSEC_A_COUNTERS_DROP_IKE_LENGTH,
+        Reason::IkeExchange => IPVS_IPSEC_A_COUNTERS_DROP_IKE_EXCHANGE,
+        Reason::IkeSpi => IPVS_IPSEC_A_COUNTERS_DROP_IKE_SPI,
+        Reason::IkeNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_IKE_NO_ENTRY,
+        Reason::IkeResponderSpi => IPVS_IPSEC_A_COUNTERS_DROP_IKE_RESPONDER_SPI,
+        Reason::EspMalformed => IPVS_IPSEC_A_COUNTERS_DROP_ESP_MALFORMED,
+        Reason::AhMalformed => IPVS_IPSEC_A_COUNTERS_DROP_AH_MALFORMED,
+        Reason::EspNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_ESP_NO_ENTRY,
+        Reason::AhNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_AH_NO_ENTRY,
+        Reason::EspInUdpNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_ESP_IN_UDP_NO_ENTRY,
+        Reason::KeepaliveNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_KEEPALIVE_NO_ENTRY,
+        Reason::NotEstablished => IPVS_IPSEC_A_COUNTERS_DROP_NOT_ESTABLISHED,
+        Reason::NoServer => IPVS_IPSEC_A_COUNTERS_DROP_NO_SERVER,
+        Reason::TableFull => IPVS_IPSEC_A_COUNTERS_DROP_TABLE_FULL,
+        Reason::NoMemory => IPVS_IPSEC_A_COUNTERS_DROP_NO_MEMORY,
+        Reason::NoRoute => IPVS_IPSEC_A_COUNTERS_DROP_NO_ROUTE,
+        Reason::Ttl => IPVS_IPSEC_A_COUNTERS_DROP_TTL,
+        Reason::Mtu => IPVS_IPSEC_A_COUNTERS_DROP_MTU,
+        Reason::AhNat => IPVS_IPSEC_A_COUNTERS_DROP_AH_NAT,
+        Reason::Source => IPVS_IPSEC_A_COUNTERS_DROP_SOURCE,
+        Reason::Local => IPVS_IPSEC_A_COUNTERS_DROP_LOCAL,
+        Reason::PathMtu => IPVS_IPSEC_A_COUNTERS_DROP_PATH_MTU,
+        Reason::ReplyRemoved => IPVS_IPSEC_A_COUNTERS_DROP_REPLY_REMOVED,
     }
 }
 
@@ -98,34 +119,122 @@ impl Stats {
     }
 }
 
-/// What went to a service or a server.
-pub(crate) struct Volume(Counters<3>);
+/// To a server, or from it.
+#[derive(Clone, Copy)]
+pub(crate) enum Direction {
+    /// From an initiator.
+    In,
+    /// To an initiator.
+    Out,
+}
+
+/// Entries, packets and bytes in, packets and bytes out.
+const AMOUNTS: usize = 5;
+
+/// The first reason for which packets are dropped, and how many there are.
+const DROP_FIRST: u32 = IPVS_IPSEC_A_COUNTERS_DROP_TRUNCATED;
+const DROPS: usize = u32_as_usize(IPVS_IPSEC_A_COUNTERS_MAX - DROP_FIRST) + 1;
+
+/// What went to a service or a server, what came back, and what went no further.
+pub(crate) struct Volume {
+    counters: Counters<{ AMOUNTS + DROPS }>,
+    rates: Rates,
+}
 
 impl Volume {
-    const CONNS: usize = 0;
-    const PACKETS: usize = 1;
-    const BYTES: usize = 2;
-
     /// Nothing yet. Sleeps.
     pub(crate) fn new() -> Result<Self, AllocError> {
-        Counters::new().map(Volume)
+        Ok(Volume {
+            counters: Counters::new()?,
+            rates: Rates::none(),
+        })
     }
 
     /// Counts a new entry.
     #[inline]
     pub(crate) fn count_conn(&self) {
-        self.0.add(Self::CONNS, 1);
+        self.counters.add(0, 1);
     }
 
     /// Counts a packet of `bytes`.
     #[inline]
-    pub(crate) fn count_packet(&self, bytes: u64) {
-        self.0.add(Self::PACKETS, 1);
-        self.0.add(Self::BYTES, bytes);
+    pub(crate) fn count_packet(&self, direction: Direction, bytes: u64) {
+        let first = match direction {
+            Direction::In => 1,
+            Direction::Out => 3,
+        };
+        self.counters.add(first, 1);
+        self.counters.add(first + 1, bytes);
+    }
+
+    /// Counts a packet that was dropped.
+    #[cold]
+    pub(crate) fn count_drop(&self, reason: Reason) {
+        let place = drop_attribute(reason).saturating_sub(DROP_FIRST);
+        self.counters.add(AMOUNTS + u32_as_usize(place), 1);
     }
 
     /// Entries, packets and bytes so far.
-    pub(crate) fn sums(&self) -> [u64; 3] {
-        [Self::CONNS, Self::PACKETS, Self::BYTES].map(|index| self.0.sum(index))
+    pub(crate) fn sums(&self) -> [u64; AMOUNTS] {
+        core::array::from_fn(|index| self.counters.sum(index))
+    }
+
+    /// What of it there is in a second.
+    pub(crate) fn rates(&self) -> [u64; AMOUNTS] {
+        self.rates.get()
+    }
+
+    /// Brings the rates up to date. Called once a [`Rates::PERIOD`].
+    pub(crate) fn estimate(&self) {
+        self.rates.estimate(self.sums());
+    }
+
+    /// Puts the reasons for which packets were dropped.
+    pub(crate) fn put_drops(&self, message: &mut Message<'_>) -> Result {
+        (DROP_FIRST..=IPVS_IPSEC_A_COUNTERS_MAX)
+            .zip(AMOUNTS..)
+            .map(|(kind, index)| (kind, self.counters.sum(index)))
+            .filter(|(_, sum)| *sum > 0)
+            .try_for_each(|(kind, sum)| message.put_uint(kind, sum))
+    }
+}
+
+/// Averages over some seconds, as `ip_vs_est.c` makes them: a quarter of each is what was counted
+/// in the last period, the rest what the average was before.
+pub(crate) struct Rates {
+    /// What had been counted at the end of the last period.
+    last: [Atomic<u64>; AMOUNTS],
+    /// In 1/256 a second.
+    average: [Atomic<u64>; AMOUNTS],
+}
+
+impl Rates {
+    /// Seconds.
+    pub(crate) const PERIOD: u64 = 2;
+
+    const SHIFT: u32 = 8;
+
+    fn none() -> Self {
+        Rates {
+            last: [const { Atomic::new(0) }; AMOUNTS],
+            average: [const { Atomic::new(0) }; AMOUNTS],
+        }
+    }
+
+    fn get(&self) -> [u64; AMOUNTS] {
+        let half = 1 << (Self::SHIFT - 1);
+        self.average
+            .each_ref()
+            .map(|average| (average.load(Relaxed) + half) >> Self::SHIFT)
+    }
+
+    fn estimate(&self, sums: [u64; AMOUNTS]) {
+        for ((last, average), sum) in self.last.iter().zip(&self.average).zip(sums) {
+            let counted = sum.saturating_sub(last.load(Relaxed));
+            last.store(sum, Relaxed);
+            let rate = (counted << Self::SHIFT) / Self::PERIOD;
+            let old = average.load(Relaxed);
+            average.store(old - old / 4 + rate / 4, Relaxed);
+        }
     }
 }

@@ -13,12 +13,13 @@ use kernel::prelude::*;
 
 const INITIAL_TIMEOUT: usize = 0;
 const ESTABLISHED_TIMEOUT: usize = 1;
+const EXPIRE_NODEST_CONN: usize = 2;
 
 /// Seconds in an hour and in thirty days.
 const HOUR: c_int = 3600;
 const MONTH: c_int = 30 * 24 * HOUR;
 
-static SETTINGS: [Setting; 2] = [
+static SETTINGS: [Setting; 3] = [
     Setting {
         name: c"isakmp_initial_timeout",
         default: 10,
@@ -30,6 +31,12 @@ static SETTINGS: [Setting; 2] = [
         default: 8 * HOUR,
         min: &1,
         max: &MONTH,
+    },
+    Setting {
+        name: c"expire_nodest_conn",
+        default: 1,
+        min: &0,
+        max: &1,
     },
 ];
 
@@ -50,5 +57,10 @@ impl Settings {
             State::Established => self.0.get::<ESTABLISHED_TIMEOUT>(),
         };
         time::from_seconds(u64::try_from(seconds).unwrap_or(0))
+    }
+
+    /// Whether entries go at once when their server is removed.
+    pub(crate) fn expires_with_server(&self) -> bool {
+        self.0.get::<EXPIRE_NODEST_CONN>() != 0
     }
 }

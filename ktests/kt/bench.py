@@ -121,6 +121,7 @@ class Bench:
         wait_until(lambda: self.genl.do("status-get")["entries"] == 0, 10, "the entries' end")
         self.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", 10)
         self.director.sysctl("net/ipvs_ipsec/isakmp_established_timeout", 28800)
+        self.director.sysctl("net/ipvs_ipsec/expire_nodest_conn", 1)
         self.drain()
 
     def drain(self) -> None:

@@ -12,6 +12,7 @@ import ipaddress
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ GENL_ID_CTRL, CTRL_CMD_GETFAMILY = 16, 3
 CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 1, 2
 
 FAMILY = "ipvs-ipsec"
+SIZES = {"u16": 2, "u32": 4}
 
 
 def spec_file() -> Path:
@@ -56,6 +58,8 @@ class Attribute:
     number: int
     kind: str
     enum: list[str] = field(default_factory=list)
+    flags: bool = False
+    """The names of `enum` are bits."""
     nested: str = ""
     big_endian: bool = False
     address: bool = False
@@ -75,7 +79,7 @@ def spec() -> dict[str, Any]:
     enums = {
         d["name"]: [e["name"] for e in d["entries"]]
         for d in raw["definitions"]
-        if d["type"] == "enum"
+        if d["type"] in ("enum", "flags")
     }
 
     def limit(attribute: dict[str, Any], check: str) -> int | None:
@@ -89,6 +93,7 @@ def spec() -> dict[str, Any]:
                 number,
                 a["type"],
                 enums.get(a.get("enum", ""), []),
+                a.get("enum-as-flags", False),
                 a.get("nested-attributes", ""),
                 a.get("byte-order") == "big-endian",
                 a.get("display-hint") == "ipv4-or-v6",
@@ -139,21 +144,53 @@ def address(text: str) -> bytes:
     return ipaddress.ip_address(text).packed
 
 
+def known(attribute_set: str, name: str) -> Attribute:
+    """What the spec says of an attribute (`_` for `-`)."""
+    found: Attribute = spec()["sets"][attribute_set][name.replace("_", "-")]
+    return found
+
+
+def payload(of: Attribute, value: Any) -> bytes:
+    """A value as the attribute has it; bytes are what they are."""
+    if isinstance(value, bytes):
+        return value
+    if of.address:
+        return address(value)
+    if of.kind == "string":
+        return bytes(value.encode()) + b"\0"
+    if of.flags and not isinstance(value, int):
+        value = sum(1 << of.enum.index(name) for name in value)
+    if isinstance(value, str):
+        value = of.enum.index(value)
+    return int.to_bytes(value, SIZES[of.kind], "big" if of.big_endian else "little")
+
+
 def encode(attribute_set: str, **values: Any) -> bytes:
     """Attributes by their names in the spec (`_` for `-`)."""
     encoded = b""
     for name, value in values.items():
-        known = spec()["sets"][attribute_set][name.replace("_", "-")]
-        if isinstance(value, bytes):
-            payload = value
-        elif known.address:
-            payload = address(value)
-        elif known.kind == "string":
-            payload = value.encode() + b"\0"
-        else:
-            payload = u32(known.enum.index(value) if isinstance(value, str) else value)
-        encoded += attr(known.number, payload)
+        of = known(attribute_set, name)
+        encoded += attr(of.number, payload(of, value))
     return encoded
+
+
+def value_of(of: Attribute, data: bytes) -> Any:
+    """What the payload of an attribute says."""
+    if of.nested:
+        return decode(of.nested, data)
+    if of.address:
+        return str(ipaddress.ip_address(data))
+    if of.kind == "string":
+        return data.rstrip(b"\0").decode()
+    value = int.from_bytes(data, "big" if of.big_endian else "little")
+    if of.flags:
+        return {name for bit, name in enumerate(of.enum) if value >> bit & 1}
+    return of.enum[value] if of.enum else value
+
+
+def in_order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows in an order that depends on nothing but what they say."""
+    return sorted(rows, key=lambda row: sorted((name, str(value)) for name, value in row.items()))
 
 
 def split(data: bytes) -> list[tuple[int, bytes]]:
@@ -170,19 +207,9 @@ def decode(attribute_set: str, data: bytes) -> dict[str, Any]:
     """Attributes by name; an unknown one is an error."""
     by_number = {a.number: a for a in spec()["sets"][attribute_set].values()}
     found: dict[str, Any] = {}
-    for number, payload in split(data):
-        known = by_number[number]
-        value: Any
-        if known.nested:
-            value = decode(known.nested, payload)
-        elif known.address:
-            value = str(ipaddress.ip_address(payload))
-        elif known.kind == "string":
-            value = payload.rstrip(b"\0").decode()
-        else:
-            value = int.from_bytes(payload, "big" if known.big_endian else "little")
-            value = known.enum[value] if known.enum else value
-        found[known.name] = value
+    for number, body in split(data):
+        of = by_number[number]
+        found[of.name] = value_of(of, body)
     return found
 
 
@@ -299,11 +326,13 @@ class Genl:
 
     def everything(self) -> tuple[Any, Any]:
         """Services and servers with what was configured, for "nothing has changed"."""
-        configured = ("address", "scheduler", "servers", "service", "method", "weight")
+        names = {op: set(spec()["takes"][op, "do"]) for op in ("service-new", "server-new")}
 
-        def only(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return sorted(
-                ({k: v for k, v in row.items() if k in configured} for row in rows), key=str
-            )
+        def only(op: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            wanted = {*names[op], "servers"}
+            return in_order({k: v for k, v in row.items() if k in wanted} for row in rows)
 
-        return only(self.dump("service-get")), only(self.dump("server-get"))
+        return (
+            only("service-new", self.dump("service-get")),
+            only("server-new", self.dump("server-get")),
+        )

@@ -6,7 +6,7 @@ use super::table::Entries;
 use crate::{
     kapi::{
         rcu::Guard,
-        table::STRIPES,
+        table::{Table, STRIPES},
         time,
         work::{breathe, Task},
     },
@@ -39,23 +39,47 @@ impl Entries {
             drop(guard);
             breathe();
         }
+        self.sweep_templates();
     }
 
-    /// Has one bucket for each entry, or up to eight.
-    fn fit(&self) {
-        let (count, size) = (self.count(), self.size());
-        if count > size || (count < size / 8 && size > STRIPES) {
-            // Without the memory for it, the table serves on as it is, and the next sweep tries
-            // again.
-            let _ = self.table.resize(count * 2);
+    /// Removes what ties nobody any more.
+    fn sweep_templates(&self) {
+        for first in (0..self.templates.size()).step_by(BATCH) {
+            let guard = Guard::new();
+            let now = time::jiffies();
+            for bucket in first..first + BATCH {
+                self.templates.visit(&guard, bucket, |template| {
+                    if !template.is_alive(now) && self.templates.remove(&guard, template) {
+                        template.server.account.tie(-1);
+                    }
+                });
+            }
+            drop(guard);
+            breathe();
         }
+    }
+
+    /// Whether there is anything to sweep or to make smaller.
+    fn is_idle(&self) -> bool {
+        let is_idle = |count, size| count == 0 && size <= STRIPES;
+        is_idle(self.count(), self.size()) && is_idle(self.templates.count(), self.templates.size())
     }
 }
 
 impl Task for Entries {
     fn run(&self) -> Option<u64> {
         self.sweep();
-        self.fit();
-        (self.count() > 0 || self.size() > STRIPES).then_some(time::from_seconds(PERIOD))
+        fit(&self.table);
+        fit(&self.templates);
+        (!self.is_idle()).then_some(time::from_seconds(PERIOD))
+    }
+}
+
+/// Has one bucket for each object, or up to eight.
+fn fit<T: Send + Sync + 'static, const N: usize>(table: &Table<T, N>) {
+    let (count, size) = (table.count(), table.size());
+    if count > size || (count < size / 8 && size > STRIPES) {
+        // Without the memory for it, the table serves on as it is, and the next sweep tries again.
+        let _ = table.resize(count * 2);
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The entries of a namespace, found by flow, by IKE SPI and by address.
+//! The entries of a namespace, found by flow, by IKE SPI, by address, and by what servers answer.
 
-use super::{Clock, Entry};
+use super::{reply::Reply, template::Template, Binding, Clock, Entry};
 use crate::{
     addr::{Addr, Flow},
     ike::{header::Header, state::State},
@@ -11,9 +11,10 @@ use crate::{
         rcu::Guard,
         siphash,
         table::{Inserted, Node, Table},
+        time,
     },
     reason::Reason,
-    server::Server,
+    server::Method,
     stats::{Event, Stats},
 };
 use kernel::{
@@ -29,21 +30,30 @@ use kernel::{
 const INITIAL_MAX: i32 = 65_536;
 
 /// Most entries in a namespace.
-const ENTRIES_MAX: usize = 1 << 22;
+pub(super) const ENTRIES_MAX: usize = 1 << 22;
 
 /// An entry in the table.
 pub(crate) type EntryNode = Node<Entry, INDICES>;
 
-const INDICES: usize = 3;
+const INDICES: usize = 5;
 const BY_SPI: usize = 1;
 const BY_ADDRESS: usize = 2;
+/// Answers of servers are looked up only where addresses are translated: no other entry is in
+/// these two.
+pub(super) const BY_REPLY: usize = 3;
+pub(super) const BY_REPLY_ADDRESS: usize = 4;
 
 /// The table of a namespace.
 pub(crate) struct Entries {
     pub(super) table: Table<Entry, INDICES>,
+    pub(super) templates: Table<Arc<Template>, 1>,
     pub(super) stats: Arc<Stats>,
-    key: siphash::Key,
+    pub(super) key: siphash::Key,
     initial: Atomic<i32>,
+    /// Entries whose server's address is translated.
+    pub(super) translated: Atomic<i32>,
+    /// Of these, entries whose server gets ESP in UDP.
+    pub(super) encap: Atomic<i32>,
 }
 
 impl Entries {
@@ -51,9 +61,12 @@ impl Entries {
     pub(crate) fn new(stats: Arc<Stats>) -> impl Init<Self, Error> {
         try_init!(Entries {
             table <- Table::new(),
+            templates <- Table::new(),
             stats,
             key: siphash::Key::random(),
             initial: Atomic::new(0),
+            translated: Atomic::new(0),
+            encap: Atomic::new(0),
         })
     }
 
@@ -109,33 +122,57 @@ impl Entries {
         &'g self,
         guard: &'g Guard,
         flow: Flow,
-        server: Arc<Server>,
+        binding: Binding,
         header: &Header,
         (state, now, deadline): (State, u64, u64),
     ) -> Result<Inserted<'g, Entry, INDICES>, Reason> {
         if self.table.count() >= ENTRIES_MAX || self.initial.load(Relaxed) >= INITIAL_MAX {
             return Err(Reason::TableFull);
         }
+        let Binding { server, template } = binding.clone();
+        let (client, vip) = (&flow.client, &flow.vip);
+        let is_translated = matches!(server.method, Method::Nat { .. });
+        let reply = Reply {
+            server: server.address,
+            client: *client,
+            client_port: flow.client_port,
+            port: flow.vip_port,
+        };
         let hashes = [
-            self.flow_hash(&flow),
-            self.spi_hash(&flow.vip, header.initiator_spi),
-            self.address_hash(&flow.client, &flow.vip, state),
+            None,
+            Some(self.spi_hash(vip, header.initiator_spi)),
+            Some(self.address_hash(client, vip, state)),
+            is_translated.then(|| self.reply_hash(&reply)),
+            is_translated.then(|| self.address_hash(client, &server.address, state)),
         ];
         // Before others can find the entry, and remove it.
-        server.enter(state);
+        server.account.enter(state);
         self.tally(state, 1);
-        let entry = Entry::new(flow, server.clone(), Clock::new(state, deadline), header);
-        let inserted = self.table.insert(guard, entry, hashes, |rival| {
-            rival.flow == flow && rival.state(now).is_some()
-        });
+        self.tally_method(server.method, 1);
+        if let Some(template) = &template {
+            template.enter();
+            if state == State::Established {
+                template.prove();
+            }
+        }
+        let entry = Entry::new(flow, binding, Clock::new(state, deadline), header);
+        let inserted = self
+            .table
+            .insert(guard, entry, self.flow_hash(&flow), hashes, |rival| {
+                rival.flow == flow && rival.state(now).is_some()
+            });
         if let Ok(Inserted::New(_)) = inserted {
             self.stats.count(Event::Created);
             if state == State::Established {
                 self.stats.count(Event::Established);
             }
         } else {
-            server.leave(state);
+            server.account.leave(state);
             self.tally(state, -1);
+            self.tally_method(server.method, -1);
+            if let Some(template) = &template {
+                template.leave(now);
+            }
         }
         inserted.map_err(|_| Reason::NoMemory)
     }
@@ -152,14 +189,22 @@ impl Entries {
         let Some(from) = entry.clock.restart(to, deadline) else {
             return;
         };
-        entry.server.leave(from);
-        entry.server.enter(to);
+        let account = &entry.server.account;
+        account.leave(from);
+        account.enter(to);
         self.tally(from, -1);
         self.tally(to, 1);
         self.stats.count(Event::Established);
         // ESP and AH follow the initiator's address: to the entry that was established last.
-        let hash = self.address_hash(&entry.flow.client, &entry.flow.vip, to);
+        let client = &entry.flow.client;
+        let hash = self.address_hash(client, &entry.flow.vip, to);
         self.table.relink::<BY_ADDRESS>(guard, entry, hash, || {});
+        let hash = self.address_hash(client, &entry.server.address, to);
+        self.table
+            .relink::<BY_REPLY_ADDRESS>(guard, entry, hash, || {});
+        if let Some(template) = &entry.template {
+            template.prove();
+        }
     }
 
     /// Remembers the IKE SPIs of a message that came in for an entry.
@@ -184,8 +229,12 @@ impl Entries {
         let Some(state) = entry.clock.retire() else {
             return false;
         };
-        entry.server.leave(state);
+        entry.server.account.leave(state);
         self.tally(state, -1);
+        self.tally_method(entry.server.method, -1);
+        if let Some(template) = &entry.template {
+            template.leave(time::jiffies());
+        }
         self.table.remove(guard, entry)
     }
 
@@ -258,7 +307,7 @@ impl Entries {
     /// Entries that have not proved themselves hang elsewhere, so that a flood of them in a
     /// client's name hides nothing.
     #[inline]
-    fn address_hash(&self, client: &Addr, vip: &Addr, state: State) -> u32 {
+    pub(super) fn address_hash(&self, client: &Addr, vip: &Addr, state: State) -> u32 {
         let hash = fold(self.pair_hash(client, vip));
         match state {
             State::Established => hash,
@@ -267,7 +316,7 @@ impl Entries {
     }
 
     #[inline]
-    fn pair_hash(&self, client: &Addr, vip: &Addr) -> u64 {
+    pub(super) fn pair_hash(&self, client: &Addr, vip: &Addr) -> u64 {
         let ([a, b], [c, d]) = (client.words(), vip.words());
         self.key.hash4([a, b, c, d])
     }
@@ -275,7 +324,7 @@ impl Entries {
 
 /// Half of a hash: all its bits are as good.
 #[inline]
-fn fold(hash: u64) -> u32 {
+pub(super) fn fold(hash: u64) -> u32 {
     let [a, b, c, d, ..] = hash.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }

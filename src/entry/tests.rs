@@ -3,7 +3,11 @@
 //! Unit tests of entries and their end, which need a kernel: KUnit runs them when the module is
 //! loaded.
 
-use super::table::{Entries, EntryNode};
+use super::{
+    reply::{Found, Reply},
+    table::{Entries, EntryNode},
+    Binding,
+};
 use crate::{
     addr::{Addr, Flow},
     ike::{header::Header, state::State},
@@ -12,8 +16,9 @@ use crate::{
         table::Inserted,
         time::jiffies,
     },
-    server::Server,
-    stats::Stats,
+    server::{Method, Server},
+    service::{Key, Persistence},
+    stats::{Stats, Volume},
 };
 use kernel::{prelude::*, sync::Arc};
 
@@ -23,6 +28,7 @@ mod tests {
     use State::{Established, Initial};
 
     const VIP: Addr = Addr::V4([198, 51, 100, 1]);
+    const RIP: Addr = Addr::V4([10, 0, 0, 1]);
 
     fn flow(client: u8, port: u16) -> Flow {
         Flow {
@@ -48,10 +54,15 @@ mod tests {
 
     impl Fixture {
         fn new() -> Result<Self> {
+            Self::with(Method::Dr)
+        }
+
+        fn with(method: Method) -> Result<Self> {
+            let service = Arc::new(Volume::new()?, GFP_KERNEL)?;
             let stats = Arc::new(Stats::new()?, GFP_KERNEL)?;
             Ok(Fixture {
                 entries: KBox::init(Entries::new(stats), GFP_KERNEL)?,
-                server: Server::new(Addr::V4([10, 0, 0, 1]))?,
+                server: Server::new(RIP, method, service)?,
                 now: jiffies(),
             })
         }
@@ -69,11 +80,18 @@ mod tests {
             let header = header(spi, 0);
             match self
                 .entries
-                .make(guard, flow, self.server.clone(), &header, clock)
+                .make(guard, flow, self.binding(), &header, clock)
             {
                 Ok(Inserted::New(entry)) => Ok(entry),
                 Ok(Inserted::Rival(_)) => Err(EEXIST),
                 Err(_) => Err(ENOMEM),
+            }
+        }
+
+        fn binding(&self) -> Binding {
+            Binding {
+                server: self.server.clone(),
+                template: None,
             }
         }
 
@@ -82,8 +100,8 @@ mod tests {
             let server = &self.server;
             (
                 self.entries.count(),
-                server.entries(Initial),
-                server.entries(Established),
+                server.account.entries(Initial),
+                server.account.entries(Established),
             )
         }
     }
@@ -107,7 +125,7 @@ mod tests {
         let clock = (Initial, now, now + 100);
         let again = f
             .entries
-            .make(&guard, flow(1, 500), f.server.clone(), &header(2, 0), clock);
+            .make(&guard, flow(1, 500), f.binding(), &header(2, 0), clock);
         assert!(matches!(again, Ok(Inserted::New(_))));
         Ok(())
     }
@@ -138,7 +156,7 @@ mod tests {
         let guard = Guard::new();
         let entry = f.make(&guard, flow(1, 500), 1, Established, 1000)?;
         assert_eq!(entry.state(f.now), Some(Established));
-        f.server.remove();
+        f.server.account.remove(true);
         assert_eq!(entry.state(f.now), None);
         assert!(f.entries.by_flow(&guard, &flow(1, 500), f.now).is_none());
         drop(guard);
@@ -191,6 +209,91 @@ mod tests {
         assert_eq!(port(&f), Some(2));
         f.entries.remove(&guard, second);
         assert_eq!(port(&f), Some(3));
+        Ok(())
+    }
+
+    #[test]
+    fn answers_are_found_where_addresses_are_translated() -> Result {
+        let reply = |client, client_port| Reply {
+            server: RIP,
+            client: flow(client, 0).client,
+            client_port,
+            port: 500,
+        };
+        let f = Fixture::with(Method::Nat { encap: false })?;
+        let guard = Guard::new();
+        assert!(!f.entries.has_translated());
+        let entry = f.make(&guard, flow(1, 700), 1, Initial, 1000)?;
+        assert!(f.entries.has_translated());
+        let alive = |found| matches!(found, Some(Found::Alive(_)));
+        let dead = |found| matches!(found, Some(Found::Dead));
+        let by_reply = |port, now| f.entries.by_reply(&guard, &reply(1, port), now);
+        let by_address = |now| {
+            let client = flow(1, 0).client;
+            f.entries.by_reply_address(&guard, &RIP, &client, now)
+        };
+        assert!(alive(by_reply(700, f.now)) && alive(by_address(f.now)));
+        assert!(by_reply(701, f.now).is_none());
+        f.entries.restart(&guard, entry, Established, f.now + 2000);
+        assert!(alive(by_reply(700, f.now + 1500)) && alive(by_address(f.now + 1500)));
+        assert!(dead(by_reply(700, f.now + 2000)) && dead(by_address(f.now + 2000)));
+        f.entries.remove(&guard, entry);
+        assert!(by_reply(700, f.now).is_none() && by_address(f.now).is_none());
+        assert!(!f.entries.has_translated());
+
+        let direct = Fixture::new()?;
+        direct.make(&guard, flow(1, 700), 1, Initial, 1000)?;
+        let found = direct.entries.by_reply(&guard, &reply(1, 700), direct.now);
+        assert!(found.is_none() && !direct.entries.has_translated());
+        Ok(())
+    }
+
+    #[test]
+    fn a_template_outlives_what_was_established() -> Result {
+        let f = Fixture::new()?;
+        let guard = Guard::new();
+        let (service, client) = (Key::Address(VIP), flow(1, 0).client);
+        let persistence = Persistence {
+            timeout: 1_000_000,
+            prefix: 24,
+        };
+        let prefix = client.prefix(24);
+        let find = |now| f.entries.template(&guard, &service, &prefix, now);
+        let make = |state| -> Result<&EntryNode> {
+            let terms = (f.now, &persistence);
+            let tied = f.entries.tie(&guard, &service, prefix, &f.server, terms);
+            let template = tied.map_err(|_| ENOMEM)?;
+            let binding = Binding {
+                server: f.server.clone(),
+                template: Some(template),
+            };
+            let clock = (state, f.now, f.now + 1000);
+            match f
+                .entries
+                .make(&guard, flow(1, 500), binding, &header(1, 0), clock)
+            {
+                Ok(Inserted::New(entry)) => Ok(entry),
+                _ => Err(EEXIST),
+            }
+        };
+        assert!(find(f.now).is_none());
+        // A first message leaves nothing behind.
+        let entry = make(Initial)?;
+        assert!(find(f.now).is_some());
+        f.entries.remove(&guard, entry);
+        assert!(find(f.now).is_none());
+        // Who has proved himself is remembered.
+        let entry = make(Established)?;
+        f.entries.remove(&guard, entry);
+        assert!(find(jiffies()).is_some());
+        assert!(find(u64::MAX / 8).is_none());
+        assert_eq!(f.server.account.persistent(), 2);
+        drop(guard);
+        f.entries.sweep();
+        assert_eq!(f.server.account.persistent(), 1);
+        f.server.account.remove(true);
+        f.entries.sweep();
+        assert_eq!(f.server.account.persistent(), 0);
         Ok(())
     }
 

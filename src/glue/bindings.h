@@ -2,10 +2,13 @@
 /* What bindgen reads to make the bindings of kapi/bindings.rs. */
 
 #include <linux/icmp.h>
+#include <linux/icmpv6.h>
+#include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/jiffies.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
 #include <linux/rcupdate.h>
 #include <linux/siphash.h>
 #include <linux/skbuff.h>
@@ -14,7 +17,11 @@
 #include <net/genetlink.h>
 #include <net/gso.h>
 #include <net/ip.h>
+#include <net/ip6_checksum.h>
+#include <net/ip_tunnels.h>
+#include <net/ipv6.h>
 #include <net/net_namespace.h>
+#include <net/udp.h>
 
 #include "helpers.h"
 #include "netlink-gen.h"

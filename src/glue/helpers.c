@@ -2,11 +2,17 @@
 /* Inline functions and macros of the kernel made callable for Rust. No logic of ours. */
 
 #include <linux/icmp.h>
+#include <linux/icmpv6.h>
 #include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
+#include <net/gre.h>
 #include <net/icmp.h>
 #include <net/ip.h>
+#include <net/ip6_route.h>
+#include <net/ip_tunnels.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/netns/generic.h>
+#include <net/udp.h>
 
 #include "helpers.h"
 
@@ -98,14 +104,46 @@ struct iphdr *ipvs_ipsec_ip_hdr(const struct sk_buff *skb)
 	return ip_hdr(skb);
 }
 
-void ipvs_ipsec_ip_decrease_ttl(struct iphdr *iph)
+struct ipv6hdr *ipvs_ipsec_ipv6_hdr(const struct sk_buff *skb)
 {
-	ip_decrease_ttl(iph);
+	return ipv6_hdr(skb);
+}
+
+u8 ipvs_ipsec_ipv6_get_dsfield(const struct ipv6hdr *ipv6h)
+{
+	return ipv6_get_dsfield(ipv6h);
+}
+
+u32 ipvs_ipsec_skb_mark(const struct sk_buff *skb)
+{
+	return skb->mark;
+}
+
+bool ipvs_ipsec_skb_is_local(const struct sk_buff *skb, bool is_ipv6)
+{
+	return ipvs_ipsec_dst_is_local(skb_dst(skb), is_ipv6);
 }
 
 bool ipvs_ipsec_skb_is_gso(const struct sk_buff *skb)
 {
 	return skb_is_gso(skb);
+}
+
+unsigned int ipvs_ipsec_frag_max_size6(const struct sk_buff *skb)
+{
+	return IP6CB(skb)->frag_max_size;
+}
+
+int ipvs_ipsec_ip_defrag(struct net *net, struct sk_buff *skb)
+{
+	int err;
+
+	local_bh_disable();
+	err = ip_defrag(net, skb, IP_DEFRAG_VS_FWD);
+	local_bh_enable();
+	if (!err)
+		ip_send_check(ip_hdr(skb));
+	return err;
 }
 
 void ipvs_ipsec_skb_orphan(struct sk_buff *skb)
@@ -123,6 +161,16 @@ void ipvs_ipsec_skb_clear_tstamp(struct sk_buff *skb)
 	skb_clear_tstamp(skb);
 }
 
+void ipvs_ipsec_skb_clear_cb(struct sk_buff *skb)
+{
+	memset(skb->cb, 0, sizeof(skb->cb));
+}
+
+void ipvs_ipsec_skb_reset_ct(struct sk_buff *skb)
+{
+	nf_reset_ct(skb);
+}
+
 void ipvs_ipsec_skb_untrack(struct sk_buff *skb)
 {
 	nf_reset_ct(skb);
@@ -136,6 +184,15 @@ void ipvs_ipsec_skb_set_ipvs_property(struct sk_buff *skb)
 #endif
 }
 
+bool ipvs_ipsec_skb_ipvs_property(const struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_IP_VS)
+	return skb->ipvs_property;
+#else
+	return false;
+#endif
+}
+
 void ipvs_ipsec_skb_set_ignore_df(struct sk_buff *skb)
 {
 	skb->ignore_df = 1;
@@ -146,15 +203,119 @@ void ipvs_ipsec_skb_dst_drop(struct sk_buff *skb)
 	skb_dst_drop(skb);
 }
 
-void ipvs_ipsec_skb_dst_set(struct sk_buff *skb, struct rtable *rt)
+void ipvs_ipsec_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst)
 {
-	skb_dst_set(skb, &rt->dst);
+	skb_dst_set(skb, dst);
 }
 
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb)
 {
 	NF_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT, net, NULL, skb, NULL,
-		skb_dst(skb)->dev, dst_output);
+		skb_dst_dev(skb), dst_output);
+}
+
+void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb)
+{
+	NF_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_OUT, net, NULL, skb, NULL,
+		skb_dst_dev(skb), dst_output);
+}
+
+void ipvs_ipsec_ip_decrease_ttl(struct iphdr *iph)
+{
+	ip_decrease_ttl(iph);
+}
+
+void ipvs_ipsec_csum_replace4(__sum16 *sum, __be32 from, __be32 to)
+{
+	csum_replace4(sum, from, to);
+}
+
+unsigned char *ipvs_ipsec_skb_network_header(const struct sk_buff *skb)
+{
+	return skb_network_header(skb);
+}
+
+bool ipvs_ipsec_skb_is_partial(const struct sk_buff *skb)
+{
+	return skb->ip_summed == CHECKSUM_PARTIAL;
+}
+
+void ipvs_ipsec_skb_no_csum(struct sk_buff *skb)
+{
+	skb->ip_summed = CHECKSUM_NONE;
+}
+
+int ipvs_ipsec_skb_cow_head(struct sk_buff *skb, unsigned int headroom)
+{
+	return skb_cow_head(skb, headroom);
+}
+
+void ipvs_ipsec_skb_reset_network_header(struct sk_buff *skb)
+{
+	skb_reset_network_header(skb);
+}
+
+void ipvs_ipsec_skb_reset_transport_header(struct sk_buff *skb)
+{
+	skb_reset_transport_header(skb);
+}
+
+void ipvs_ipsec_skb_set_transport_header(struct sk_buff *skb, int offset)
+{
+	skb_set_transport_header(skb, offset);
+}
+
+int ipvs_ipsec_skb_gso_segs(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb)->gso_segs ?: 1;
+}
+
+struct sock *ipvs_ipsec_skb_sk(const struct sk_buff *skb)
+{
+	return skb->sk;
+}
+
+void *ipvs_ipsec_pskb_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_pull(skb, len);
+}
+
+bool ipvs_ipsec_pskb_may_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, len);
+}
+
+__be16 ipvs_ipsec_udp_flow_src_port(struct net *net, struct sk_buff *skb)
+{
+	return udp_flow_src_port(net, skb, 0, 0, false);
+}
+
+__be32 ipvs_ipsec_ip6_make_flowlabel(struct net *net, struct sk_buff *skb)
+{
+	struct flowi6 fl6 = {};
+
+	return ip6_make_flowlabel(net, skb, 0, true, &fl6);
+}
+
+int ipvs_ipsec_gso_type(bool is_ipv6, int type)
+{
+	return (is_ipv6 ? SKB_GSO_IPXIP6 : SKB_GSO_IPXIP4) | type;
+}
+
+void ipvs_ipsec_skb_begin_tunnel(struct sk_buff *skb, u8 protocol)
+{
+	skb->transport_header = skb->network_header;
+	skb_set_inner_ipproto(skb, protocol);
+	skb_set_inner_mac_header(skb, skb_inner_network_offset(skb));
+}
+
+void ipvs_ipsec_gre_build_header(struct sk_buff *skb, int len, bool csum,
+				 __be16 protocol)
+{
+	IP_TUNNEL_DECLARE_FLAGS(flags) = { };
+
+	__assign_bit(IP_TUNNEL_CSUM_BIT, flags, csum);
+	gre_build_header(skb, len, flags, protocol, 0, 0);
 }
 
 int ipvs_ipsec_dst_cache_init(struct dst_cache *cache)
@@ -162,9 +323,14 @@ int ipvs_ipsec_dst_cache_init(struct dst_cache *cache)
 	return dst_cache_init(cache, GFP_KERNEL);
 }
 
-void ipvs_ipsec_dst_cache_set_ip4(struct dst_cache *cache, struct rtable *rt)
+struct dst_entry *ipvs_ipsec_rtable_dst(struct rtable *rt)
 {
-	dst_cache_set_ip4(cache, &rt->dst, 0);
+	return &rt->dst;
+}
+
+struct rtable *ipvs_ipsec_dst_rtable(struct dst_entry *dst)
+{
+	return dst_rtable(dst);
 }
 
 struct rtable *ipvs_ipsec_ip_route_output_key(struct net *net,
@@ -173,19 +339,45 @@ struct rtable *ipvs_ipsec_ip_route_output_key(struct net *net,
 	return ip_route_output_key(net, fl4);
 }
 
-bool ipvs_ipsec_rt_is_local(const struct rtable *rt)
+struct dst_entry *ipvs_ipsec_ip6_route_output(struct net *net,
+					      struct flowi6 *fl6)
 {
-	return rt->rt_flags & RTCF_LOCAL;
+	return ip6_route_output(net, NULL, fl6);
 }
 
-void ipvs_ipsec_ip_rt_put(struct rtable *rt)
+int ipvs_ipsec_ip6_get_saddr(struct net *net, struct dst_entry *dst,
+			     const struct in6_addr *daddr,
+			     struct in6_addr *saddr)
 {
-	ip_rt_put(rt);
+	return ipv6_dev_get_saddr(net, dst_dev(dst), daddr, 0, saddr);
 }
 
-unsigned int ipvs_ipsec_dst_mtu(const struct rtable *rt)
+int ipvs_ipsec_dst_error(const struct dst_entry *dst)
 {
-	return dst_mtu(&rt->dst);
+	return dst->error;
+}
+
+bool ipvs_ipsec_dst_is_local(const struct dst_entry *dst, bool is_ipv6)
+{
+	if (is_ipv6)
+		return dst_dev(dst)->flags & IFF_LOOPBACK;
+	return dst_rtable(dst)->rt_flags & RTCF_LOCAL;
+}
+
+unsigned int ipvs_ipsec_dst_mtu(const struct dst_entry *dst)
+{
+	return dst_mtu(dst);
+}
+
+unsigned int ipvs_ipsec_dst_headroom(const struct dst_entry *dst)
+{
+	return LL_RESERVED_SPACE(dst_dev(dst));
+}
+
+void ipvs_ipsec_ipv6_update_pmtu(struct sk_buff *skb, struct net *net,
+				 __be32 mtu)
+{
+	ip6_update_pmtu(skb, net, mtu, 0, 0, sock_net_uid(net, NULL));
 }
 
 void ipvs_ipsec_icmp_send(struct sk_buff *skb, int type, int code, __be32 info)
@@ -193,9 +385,51 @@ void ipvs_ipsec_icmp_send(struct sk_buff *skb, int type, int code, __be32 info)
 	icmp_send(skb, type, code, info);
 }
 
+void ipvs_ipsec_icmpv6_send(struct sk_buff *skb, u8 type, u8 code, u32 info)
+{
+	icmpv6_send(skb, type, code, info);
+}
+
+bool ipvs_ipsec_ip_route_input(struct sk_buff *skb, struct dst_entry *dst)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+
+	skb->dev = dst_dev(dst);
+	return !ip_route_input(skb, iph->daddr, iph->saddr, ip4h_dscp(iph),
+			       skb->dev);
+}
+
 void ipvs_ipsec_count_ttl_expired(struct net *net)
 {
 	IP_INC_STATS(net, IPSTATS_MIB_INHDRERRORS);
+}
+
+void ipvs_ipsec_count_ttl_expired6(struct net *net, struct sk_buff *skb)
+{
+	IP6_INC_STATS(net, __in6_dev_get_safely(skb->dev),
+		      IPSTATS_MIB_INHDRERRORS);
+}
+
+int ipvs_ipsec_request_module(const char *name)
+{
+	return request_module("%s", name);
+}
+
+const struct nf_defrag_hook *ipvs_ipsec_defrag6_get(void)
+{
+	const struct nf_defrag_hook *hook;
+
+	rcu_read_lock();
+	hook = rcu_dereference(nf_defrag_v6_hook);
+	if (hook && !try_module_get(hook->owner))
+		hook = NULL;
+	rcu_read_unlock();
+	return hook;
+}
+
+void ipvs_ipsec_module_put(struct module *module)
+{
+	module_put(module);
 }
 
 struct net *ipvs_ipsec_genl_info_net(const struct genl_info *info)

@@ -4,6 +4,7 @@
 #ifndef _IP_VS_IPSEC_HELPERS_H
 #define _IP_VS_IPSEC_HELPERS_H
 
+#include <linux/ipv6.h>
 #include <linux/netfilter.h>
 #include <linux/percpu.h>
 #include <linux/skbuff.h>
@@ -12,6 +13,7 @@
 #include <net/dst_cache.h>
 #include <net/genetlink.h>
 #include <net/net_namespace.h>
+#include <net/ip6_route.h>
 #include <net/route.h>
 
 /* kapi/lock.rs */
@@ -51,30 +53,87 @@ void *ipvs_ipsec_skb_header_pointer(const struct sk_buff *skb, int offset,
 int ipvs_ipsec_skb_network_offset(const struct sk_buff *skb);
 void ipvs_ipsec_kfree_skb(struct sk_buff *skb);
 struct iphdr *ipvs_ipsec_ip_hdr(const struct sk_buff *skb);
-void ipvs_ipsec_ip_decrease_ttl(struct iphdr *iph);
+struct ipv6hdr *ipvs_ipsec_ipv6_hdr(const struct sk_buff *skb);
+u8 ipvs_ipsec_ipv6_get_dsfield(const struct ipv6hdr *ipv6h);
+u32 ipvs_ipsec_skb_mark(const struct sk_buff *skb);
+bool ipvs_ipsec_skb_is_local(const struct sk_buff *skb, bool is_ipv6);
 bool ipvs_ipsec_skb_is_gso(const struct sk_buff *skb);
+unsigned int ipvs_ipsec_frag_max_size6(const struct sk_buff *skb);
+int ipvs_ipsec_ip_defrag(struct net *net, struct sk_buff *skb);
 void ipvs_ipsec_skb_orphan(struct sk_buff *skb);
 void ipvs_ipsec_skb_forward_csum(struct sk_buff *skb);
 void ipvs_ipsec_skb_clear_tstamp(struct sk_buff *skb);
+void ipvs_ipsec_skb_clear_cb(struct sk_buff *skb);
+void ipvs_ipsec_skb_reset_ct(struct sk_buff *skb);
 void ipvs_ipsec_skb_untrack(struct sk_buff *skb);
 void ipvs_ipsec_skb_set_ipvs_property(struct sk_buff *skb);
+bool ipvs_ipsec_skb_ipvs_property(const struct sk_buff *skb);
 void ipvs_ipsec_skb_set_ignore_df(struct sk_buff *skb);
 void ipvs_ipsec_skb_dst_drop(struct sk_buff *skb);
-void ipvs_ipsec_skb_dst_set(struct sk_buff *skb, struct rtable *rt);
+void ipvs_ipsec_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst);
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb);
+void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb);
+
+/* kapi/skb/rewrite.rs */
+enum {
+	/* Room for the link layer, as sockets leave it. */
+	IPVS_IPSEC_LINK_HEADROOM = LL_MAX_HEADER,
+	IPVS_IPSEC_RTN_LOCAL = RTN_LOCAL,
+	IPVS_IPSEC_GSO_GRE = SKB_GSO_GRE,
+	IPVS_IPSEC_GSO_GRE_CSUM = SKB_GSO_GRE_CSUM,
+	IPVS_IPSEC_GSO_UDP_TUNNEL = SKB_GSO_UDP_TUNNEL,
+	IPVS_IPSEC_GSO_UDP_TUNNEL_CSUM = SKB_GSO_UDP_TUNNEL_CSUM,
+};
+
+void ipvs_ipsec_ip_decrease_ttl(struct iphdr *iph);
+void ipvs_ipsec_csum_replace4(__sum16 *sum, __be32 from, __be32 to);
+unsigned char *ipvs_ipsec_skb_network_header(const struct sk_buff *skb);
+bool ipvs_ipsec_skb_is_partial(const struct sk_buff *skb);
+void ipvs_ipsec_skb_no_csum(struct sk_buff *skb);
+int ipvs_ipsec_skb_cow_head(struct sk_buff *skb, unsigned int headroom);
+void ipvs_ipsec_skb_reset_network_header(struct sk_buff *skb);
+void ipvs_ipsec_skb_reset_transport_header(struct sk_buff *skb);
+void ipvs_ipsec_skb_set_transport_header(struct sk_buff *skb, int offset);
+int ipvs_ipsec_skb_gso_segs(const struct sk_buff *skb);
+struct sock *ipvs_ipsec_skb_sk(const struct sk_buff *skb);
+void *ipvs_ipsec_pskb_pull(struct sk_buff *skb, unsigned int len);
+bool ipvs_ipsec_pskb_may_pull(struct sk_buff *skb, unsigned int len);
+__be16 ipvs_ipsec_udp_flow_src_port(struct net *net, struct sk_buff *skb);
+__be32 ipvs_ipsec_ip6_make_flowlabel(struct net *net, struct sk_buff *skb);
+int ipvs_ipsec_gso_type(bool is_ipv6, int type);
+void ipvs_ipsec_skb_begin_tunnel(struct sk_buff *skb, u8 protocol);
+void ipvs_ipsec_gre_build_header(struct sk_buff *skb, int len, bool csum,
+				 __be16 protocol);
 
 /* kapi/route.rs */
 int ipvs_ipsec_dst_cache_init(struct dst_cache *cache);
-void ipvs_ipsec_dst_cache_set_ip4(struct dst_cache *cache, struct rtable *rt);
+struct dst_entry *ipvs_ipsec_rtable_dst(struct rtable *rt);
+struct rtable *ipvs_ipsec_dst_rtable(struct dst_entry *dst);
 struct rtable *ipvs_ipsec_ip_route_output_key(struct net *net,
 					      struct flowi4 *fl4);
-bool ipvs_ipsec_rt_is_local(const struct rtable *rt);
-void ipvs_ipsec_ip_rt_put(struct rtable *rt);
-unsigned int ipvs_ipsec_dst_mtu(const struct rtable *rt);
+struct dst_entry *ipvs_ipsec_ip6_route_output(struct net *net,
+					      struct flowi6 *fl6);
+int ipvs_ipsec_ip6_get_saddr(struct net *net, struct dst_entry *dst,
+			     const struct in6_addr *daddr,
+			     struct in6_addr *saddr);
+int ipvs_ipsec_dst_error(const struct dst_entry *dst);
+bool ipvs_ipsec_dst_is_local(const struct dst_entry *dst, bool is_ipv6);
+unsigned int ipvs_ipsec_dst_mtu(const struct dst_entry *dst);
+unsigned int ipvs_ipsec_dst_headroom(const struct dst_entry *dst);
+void ipvs_ipsec_ipv6_update_pmtu(struct sk_buff *skb, struct net *net,
+				 __be32 mtu);
 
 /* kapi/icmp.rs */
 void ipvs_ipsec_icmp_send(struct sk_buff *skb, int type, int code, __be32 info);
+void ipvs_ipsec_icmpv6_send(struct sk_buff *skb, u8 type, u8 code, u32 info);
+bool ipvs_ipsec_ip_route_input(struct sk_buff *skb, struct dst_entry *dst);
 void ipvs_ipsec_count_ttl_expired(struct net *net);
+void ipvs_ipsec_count_ttl_expired6(struct net *net, struct sk_buff *skb);
+
+/* kapi/defrag.rs */
+int ipvs_ipsec_request_module(const char *name);
+const struct nf_defrag_hook *ipvs_ipsec_defrag6_get(void);
+void ipvs_ipsec_module_put(struct module *module);
 
 /* kapi/genl.rs */
 struct net *ipvs_ipsec_genl_info_net(const struct genl_info *info);

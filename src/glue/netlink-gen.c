@@ -12,63 +12,103 @@
 #include <uapi/linux/ipvs_ipsec.h>
 
 /* Integer value ranges */
+static const struct netlink_range_validation ipvs_ipsec_a_service_persistence_timeout_range = {
+	.max	= IPVS_IPSEC_PERSISTENCE_TIMEOUT_MAX,
+};
+
 static const struct netlink_range_validation ipvs_ipsec_a_server_weight_range = {
 	.max	= IPVS_IPSEC_WEIGHT_MAX,
 };
 
 /* IPVS_IPSEC_CMD_SERVICE_NEW - do */
-static const struct nla_policy ipvs_ipsec_service_new_nl_policy[IPVS_IPSEC_A_SERVICE_SCHEDULER + 1] = {
+static const struct nla_policy ipvs_ipsec_service_new_nl_policy[IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX + 1] = {
 	[IPVS_IPSEC_A_SERVICE_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVICE_MARK] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVICE_FAMILY] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVICE_SCHEDULER] = { .type = NLA_NUL_STRING, .len = IPVS_IPSEC_SCHEDULER_NAME_LEN, },
+	[IPVS_IPSEC_A_SERVICE_SCHEDULER_FLAGS] = NLA_POLICY_MASK(NLA_U32, 0x3),
+	[IPVS_IPSEC_A_SERVICE_PERSISTENCE_TIMEOUT] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_service_persistence_timeout_range),
+	[IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX] = { .type = NLA_U32, },
 };
 
 /* IPVS_IPSEC_CMD_SERVICE_SET - do */
-static const struct nla_policy ipvs_ipsec_service_set_nl_policy[IPVS_IPSEC_A_SERVICE_SCHEDULER + 1] = {
+static const struct nla_policy ipvs_ipsec_service_set_nl_policy[IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX + 1] = {
 	[IPVS_IPSEC_A_SERVICE_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVICE_MARK] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVICE_FAMILY] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVICE_SCHEDULER] = { .type = NLA_NUL_STRING, .len = IPVS_IPSEC_SCHEDULER_NAME_LEN, },
+	[IPVS_IPSEC_A_SERVICE_SCHEDULER_FLAGS] = NLA_POLICY_MASK(NLA_U32, 0x3),
+	[IPVS_IPSEC_A_SERVICE_PERSISTENCE_TIMEOUT] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_service_persistence_timeout_range),
+	[IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX] = { .type = NLA_U32, },
 };
 
 /* IPVS_IPSEC_CMD_SERVICE_DEL - do */
-static const struct nla_policy ipvs_ipsec_service_del_nl_policy[IPVS_IPSEC_A_SERVICE_ADDRESS + 1] = {
+static const struct nla_policy ipvs_ipsec_service_del_nl_policy[IPVS_IPSEC_A_SERVICE_FAMILY + 1] = {
 	[IPVS_IPSEC_A_SERVICE_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVICE_MARK] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVICE_FAMILY] = { .type = NLA_U32, },
 };
 
 /* IPVS_IPSEC_CMD_SERVICE_GET - do */
-static const struct nla_policy ipvs_ipsec_service_get_nl_policy[IPVS_IPSEC_A_SERVICE_ADDRESS + 1] = {
+static const struct nla_policy ipvs_ipsec_service_get_nl_policy[IPVS_IPSEC_A_SERVICE_FAMILY + 1] = {
 	[IPVS_IPSEC_A_SERVICE_ADDRESS] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVICE_MARK] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVICE_FAMILY] = { .type = NLA_U32, },
 };
 
 /* IPVS_IPSEC_CMD_SERVER_NEW - do */
-static const struct nla_policy ipvs_ipsec_server_new_nl_policy[IPVS_IPSEC_A_SERVER_WEIGHT + 1] = {
+static const struct nla_policy ipvs_ipsec_server_new_nl_policy[IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD + 1] = {
 	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_MARK] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_FAMILY] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVER_ADDRESS] = NLA_POLICY_MAX_LEN(16),
 	[IPVS_IPSEC_A_SERVER_METHOD] = NLA_POLICY_MAX(NLA_U32, 3),
 	[IPVS_IPSEC_A_SERVER_WEIGHT] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_server_weight_range),
+	[IPVS_IPSEC_A_SERVER_TUNNEL_TYPE] = NLA_POLICY_MAX(NLA_U32, 2),
+	[IPVS_IPSEC_A_SERVER_TUNNEL_PORT] = { .type = NLA_BE16, },
+	[IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS] = NLA_POLICY_MASK(NLA_U32, 0x1),
+	[IPVS_IPSEC_A_SERVER_ENCAP] = NLA_POLICY_MAX(NLA_U32, 1),
+	[IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD] = { .type = NLA_U32, },
 };
 
 /* IPVS_IPSEC_CMD_SERVER_SET - do */
-static const struct nla_policy ipvs_ipsec_server_set_nl_policy[IPVS_IPSEC_A_SERVER_WEIGHT + 1] = {
+static const struct nla_policy ipvs_ipsec_server_set_nl_policy[IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD + 1] = {
 	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_MARK] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_FAMILY] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVER_ADDRESS] = NLA_POLICY_MAX_LEN(16),
 	[IPVS_IPSEC_A_SERVER_METHOD] = NLA_POLICY_MAX(NLA_U32, 3),
 	[IPVS_IPSEC_A_SERVER_WEIGHT] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_server_weight_range),
+	[IPVS_IPSEC_A_SERVER_TUNNEL_TYPE] = NLA_POLICY_MAX(NLA_U32, 2),
+	[IPVS_IPSEC_A_SERVER_TUNNEL_PORT] = { .type = NLA_BE16, },
+	[IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS] = NLA_POLICY_MASK(NLA_U32, 0x1),
+	[IPVS_IPSEC_A_SERVER_ENCAP] = NLA_POLICY_MAX(NLA_U32, 1),
+	[IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD] = { .type = NLA_U32, },
 };
 
 /* IPVS_IPSEC_CMD_SERVER_DEL - do */
 static const struct nla_policy ipvs_ipsec_server_del_nl_policy[IPVS_IPSEC_A_SERVER_ADDRESS + 1] = {
 	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_MARK] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_FAMILY] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVER_ADDRESS] = NLA_POLICY_MAX_LEN(16),
 };
 
 /* IPVS_IPSEC_CMD_SERVER_GET - do */
 static const struct nla_policy ipvs_ipsec_server_get_do_nl_policy[IPVS_IPSEC_A_SERVER_ADDRESS + 1] = {
 	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_MARK] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_FAMILY] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVER_ADDRESS] = NLA_POLICY_MAX_LEN(16),
 };
 
 /* IPVS_IPSEC_CMD_SERVER_GET - dump */
-static const struct nla_policy ipvs_ipsec_server_get_dump_nl_policy[IPVS_IPSEC_A_SERVER_SERVICE + 1] = {
+static const struct nla_policy ipvs_ipsec_server_get_dump_nl_policy[IPVS_IPSEC_A_SERVER_FAMILY + 1] = {
 	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_SERVER_MARK] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_FAMILY] = { .type = NLA_U32, },
 };
 
 /* Ops table for ipvs_ipsec */
@@ -77,28 +117,28 @@ static const struct genl_split_ops ipvs_ipsec_nl_ops[] = {
 		.cmd		= IPVS_IPSEC_CMD_SERVICE_NEW,
 		.doit		= ipvs_ipsec_nl_service_new_doit,
 		.policy		= ipvs_ipsec_service_new_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVICE_SCHEDULER,
+		.maxattr	= IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
 		.cmd		= IPVS_IPSEC_CMD_SERVICE_SET,
 		.doit		= ipvs_ipsec_nl_service_set_doit,
 		.policy		= ipvs_ipsec_service_set_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVICE_SCHEDULER,
+		.maxattr	= IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
 		.cmd		= IPVS_IPSEC_CMD_SERVICE_DEL,
 		.doit		= ipvs_ipsec_nl_service_del_doit,
 		.policy		= ipvs_ipsec_service_del_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVICE_ADDRESS,
+		.maxattr	= IPVS_IPSEC_A_SERVICE_FAMILY,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
 		.cmd		= IPVS_IPSEC_CMD_SERVICE_GET,
 		.doit		= ipvs_ipsec_nl_service_get_doit,
 		.policy		= ipvs_ipsec_service_get_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVICE_ADDRESS,
+		.maxattr	= IPVS_IPSEC_A_SERVICE_FAMILY,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
@@ -110,14 +150,14 @@ static const struct genl_split_ops ipvs_ipsec_nl_ops[] = {
 		.cmd		= IPVS_IPSEC_CMD_SERVER_NEW,
 		.doit		= ipvs_ipsec_nl_server_new_doit,
 		.policy		= ipvs_ipsec_server_new_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVER_WEIGHT,
+		.maxattr	= IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
 		.cmd		= IPVS_IPSEC_CMD_SERVER_SET,
 		.doit		= ipvs_ipsec_nl_server_set_doit,
 		.policy		= ipvs_ipsec_server_set_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVER_WEIGHT,
+		.maxattr	= IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
@@ -138,7 +178,7 @@ static const struct genl_split_ops ipvs_ipsec_nl_ops[] = {
 		.cmd		= IPVS_IPSEC_CMD_SERVER_GET,
 		.dumpit		= ipvs_ipsec_nl_server_get_dumpit,
 		.policy		= ipvs_ipsec_server_get_dump_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVER_SERVICE,
+		.maxattr	= IPVS_IPSEC_A_SERVER_FAMILY,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DUMP,
 	},
 	{

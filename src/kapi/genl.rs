@@ -46,13 +46,19 @@ pub(crate) struct Refused {
 pub(crate) struct Request<'a>(&'a bindings::genl_info);
 
 impl<'a> Request<'a> {
+    /// The sender's namespace.
+    pub(crate) fn net(&self) -> Net<'a> {
+        // SAFETY: `info` is valid. A request has a namespace, which it keeps alive.
+        unsafe {
+            let net = bindings::ipvs_ipsec_genl_info_net(self.0);
+            Net::from_raw(NonNull::new_unchecked(net))
+        }
+    }
+
     /// The state of the sender's namespace.
     pub(crate) fn state<T: PerNet>(&self) -> Pin<&'a T> {
-        // SAFETY: `info` is valid.
-        let net = unsafe { bindings::ipvs_ipsec_genl_info_net(self.0) };
-        // SAFETY: A request has a namespace, which it keeps alive. The state is registered before
-        // the family, and unregistered after it.
-        unsafe { Id::state::<T>(Net::from_raw(NonNull::new_unchecked(net))) }
+        // SAFETY: The state is registered before the family, and unregistered after it.
+        unsafe { Id::state::<T>(self.net()) }
     }
 
     /// Content of attribute `kind`. The policy has been checked.

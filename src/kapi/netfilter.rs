@@ -9,18 +9,29 @@ use super::{
     skb::{Packet, Verdict},
     Net,
 };
+use crate::addr::Family;
 use core::{cell::UnsafeCell, ptr::NonNull};
 use kernel::{
     error::to_result,
+    num::casts::u32_as_usize,
     prelude::*,
     sync::atomic::{Atomic, Full},
 };
 
-/// Who looks at packets.
+/// Who looks at packets. Softirq, or with softirqs off.
 pub(crate) trait Handler: Send + Sync {
-    /// An IPv4 packet for this host passes LOCAL_IN, after the filter of INPUT has. Softirq.
+    /// A packet for this host passes LOCAL_IN, after the filter of INPUT has.
     fn local_in(&self, packet: Packet<'_>) -> Verdict;
+
+    /// A packet for another host passes FORWARD, after the filter of FORWARD has.
+    fn forward(&self, packet: Packet<'_>) -> Verdict;
+
+    /// A packet of this host passes LOCAL_OUT, before the filter of OUTPUT.
+    fn local_out(&self, packet: Packet<'_>) -> Verdict;
 }
+
+/// Number of hooks.
+const HOOKS: usize = 6;
 
 /// The hooks of one handler in one namespace.
 ///
@@ -28,7 +39,7 @@ pub(crate) trait Handler: Send + Sync {
 ///
 /// `ops` is only written before the hooks are registered.
 pub(crate) struct Hooks {
-    ops: UnsafeCell<[bindings::nf_hook_ops; 1]>,
+    ops: UnsafeCell<[bindings::nf_hook_ops; HOOKS]>,
     registered: Atomic<i32>,
 }
 
@@ -41,7 +52,7 @@ impl Hooks {
     /// Hooks that are not registered.
     pub(crate) fn new() -> Self {
         Hooks {
-            ops: UnsafeCell::new([bindings::nf_hook_ops::default()]),
+            ops: UnsafeCell::new(Default::default()),
             registered: Atomic::new(0),
         }
     }
@@ -53,17 +64,22 @@ impl Hooks {
     /// `handler` and `self` must stay where they are until a grace period after
     /// [`Hooks::unregister`]. Called once at most.
     pub(super) unsafe fn register<H: Handler>(&self, net: Net<'_>, handler: *const H) -> Result {
-        let ops = self.ops.get().cast::<bindings::nf_hook_ops>();
-        // SAFETY: By the safety requirements nobody else has seen `ops` yet.
-        let op = unsafe { &mut *ops };
-        op.hook = Some(local_in::<H>);
-        op.priv_ = handler.cast_mut().cast();
-        op.pf = PF_IPV4;
-        op.hooknum = LOCAL_IN;
-        // After packet filtering, as ip_vs does it, and just before ip_vs.
-        op.priority = PRIORITY;
+        let ops = self.ops.get();
+        for (op, place) in (0..HOOKS).zip(places::<H>()) {
+            // SAFETY: By the safety requirements nobody else has seen `ops` yet.
+            unsafe {
+                (*ops)[op] = bindings::nf_hook_ops {
+                    hook: Some(place.function),
+                    priv_: handler.cast_mut().cast(),
+                    pf: place.family,
+                    hooknum: place.number,
+                    priority: place.priority,
+                    ..Default::default()
+                };
+            }
+        }
         // SAFETY: By the safety requirements `ops` and what it points to live long enough.
-        to_result(unsafe { bindings::nf_register_net_hooks(net.as_ptr(), ops, 1) })?;
+        to_result(unsafe { bindings::nf_register_net_hooks(net.as_ptr(), ops.cast(), COUNT) })?;
         self.registered.store(1, kernel::sync::atomic::Release);
         Ok(())
     }
@@ -77,22 +93,91 @@ impl Hooks {
     pub(super) unsafe fn unregister(&self, net: Net<'_>) {
         if self.registered.xchg(0, Full) != 0 {
             // SAFETY: They are registered in this namespace, and we are the one to unregister.
-            unsafe { bindings::nf_unregister_net_hooks(net.as_ptr(), self.ops.get().cast(), 1) };
+            unsafe {
+                bindings::nf_unregister_net_hooks(net.as_ptr(), self.ops.get().cast(), COUNT)
+            };
         }
     }
 }
 
-const PF_IPV4: u8 = bindings::NFPROTO_IPV4.to_le_bytes()[0];
-const LOCAL_IN: c_uint = bindings::NF_INET_LOCAL_IN;
-const PRIORITY: c_int = bindings::NF_IP_PRI_NAT_SRC - 3;
+const COUNT: c_uint = 6;
+const _: () = assert!(u32_as_usize(COUNT) == HOOKS);
+
+type Function = unsafe extern "C" fn(
+    *mut c_void,
+    *mut bindings::sk_buff,
+    *const bindings::nf_hook_state,
+) -> c_uint;
+
+/// Where a function is hooked in.
+struct Place {
+    function: Function,
+    family: u8,
+    number: c_uint,
+    priority: c_int,
+}
+
+/// All hooks, at the places where ip_vs has its own, and just before these.
+fn places<H: Handler>() -> [Place; HOOKS] {
+    let [v4, v6] = [bindings::NFPROTO_IPV4, bindings::NFPROTO_IPV6].map(|pf| pf.to_le_bytes()[0]);
+    let place = |function, family, number, priority| Place {
+        function,
+        family,
+        number,
+        priority,
+    };
+    let local_in = bindings::NF_INET_LOCAL_IN;
+    let forward = bindings::NF_INET_FORWARD;
+    let local_out = bindings::NF_INET_LOCAL_OUT;
+    let (before_nat, after_nat) = (bindings::NF_IP_PRI_NAT_SRC, bindings::NF_IP_PRI_NAT_DST);
+    // ip_vs has no name for the priority of its hooks in FORWARD, 99 and 100.
+    [
+        place(called::<H, LocalIn, false>, v4, local_in, before_nat - 3),
+        place(called::<H, LocalIn, true>, v6, local_in, before_nat - 3),
+        place(called::<H, Forward, false>, v4, forward, 98),
+        place(called::<H, Forward, true>, v6, forward, 98),
+        place(called::<H, LocalOut, false>, v4, local_out, after_nat + 1),
+        place(called::<H, LocalOut, true>, v6, local_out, after_nat + 1),
+    ]
+}
+
+/// Which function of a handler a hook calls.
+trait Call {
+    fn call<H: Handler>(handler: &H, packet: Packet<'_>) -> Verdict;
+}
+
+struct LocalIn;
+struct Forward;
+struct LocalOut;
+
+impl Call for LocalIn {
+    #[inline]
+    fn call<H: Handler>(handler: &H, packet: Packet<'_>) -> Verdict {
+        handler.local_in(packet)
+    }
+}
+
+impl Call for Forward {
+    #[inline]
+    fn call<H: Handler>(handler: &H, packet: Packet<'_>) -> Verdict {
+        handler.forward(packet)
+    }
+}
+
+impl Call for LocalOut {
+    #[inline]
+    fn call<H: Handler>(handler: &H, packet: Packet<'_>) -> Verdict {
+        handler.local_out(packet)
+    }
+}
 
 /// Called by netfilter.
 ///
 /// # Safety
 ///
-/// `private` is the handler of [`Hooks::register`], and `skb` and `state` are a packet on its way
-/// through the hook.
-unsafe extern "C" fn local_in<H: Handler>(
+/// `private` is the handler of [`Hooks::register`], and `skb` and `state` are a packet of IPv6, or
+/// IPv4, on its way through the hook.
+unsafe extern "C" fn called<H: Handler, C: Call, const IPV6: bool>(
     private: *mut c_void,
     skb: *mut bindings::sk_buff,
     state: *const bindings::nf_hook_state,
@@ -102,11 +187,19 @@ unsafe extern "C" fn local_in<H: Handler>(
     // SAFETY: `state` is valid during the call.
     let net = NonNull::new(unsafe { (*state).net });
     let (Some(skb), Some(net)) = (NonNull::new(skb), net) else {
-        return bindings::NF_ACCEPT;
+        return Verdict::ACCEPT.code();
     };
+    // SAFETY: The packet is valid.
+    if unsafe { bindings::ipvs_ipsec_skb_ipvs_property(skb.as_ptr()) } {
+        // It has been on its way through here, or through ip_vs.
+        return Verdict::ACCEPT.code();
+    }
     // SAFETY: The namespace outlives the packet's way through it.
     let net = unsafe { Net::from_raw(net) };
-    // SAFETY: A hook owns its packet until it answers, and IPv4 has checked the header.
-    let packet = unsafe { Packet::from_hook(skb, net) };
-    handler.local_in(packet).code()
+    let family = if IPV6 { Family::V6 } else { Family::V4 };
+    // SAFETY: A hook owns its packet until it answers, and IP has checked the header.
+    match unsafe { Packet::from_hook(skb, net, family) } {
+        Some(packet) => C::call(handler, packet).code(),
+        None => Verdict::ACCEPT.code(),
+    }
 }

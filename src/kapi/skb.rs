@@ -4,19 +4,32 @@
 //!
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
+mod rewrite;
+mod wrap;
+
+pub(crate) use wrap::Shim;
+
 use super::{bindings, route::Route, Net};
-use crate::{addr::Addr, proto::Payload};
+use crate::{
+    addr::{Addr, Family},
+    ipv6,
+    proto::Payload,
+};
 use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{num::casts::u32_as_usize, prelude::*};
 
-/// An IPv4 packet that a hook owns, and must give back as a [`Verdict`]; dropped, it is freed.
+/// A packet that a hook owns, and must give back as a [`Verdict`]; dropped, it is freed.
 ///
 /// # Invariants
 ///
-/// We own the `sk_buff`. Its network header is a whole IPv4 header in linear memory.
+/// We own the `sk_buff`. Its network header is a whole IP header of the family in linear memory,
+/// and its data begin there or before.
 pub(crate) struct Packet<'a> {
     skb: NonNull<bindings::sk_buff>,
     net: Net<'a>,
+    family: Family,
+    /// IP protocol number of what follows the network header.
+    protocol: u8,
     /// Offset of the network header from the beginning of the data.
     network: usize,
     /// Offset of what follows it.
@@ -27,32 +40,64 @@ pub(crate) struct Packet<'a> {
 pub(crate) struct Verdict(c_uint);
 
 impl Verdict {
+    /// The packet goes its way; for what is none that we know.
+    pub(super) const ACCEPT: Self = Verdict(bindings::NF_ACCEPT);
+
     /// The number that `struct nf_hook_ops` wants.
     pub(super) fn code(self) -> c_uint {
         self.0
     }
 }
 
+/// Bytes of a packet, from some place on.
+struct Bytes {
+    skb: NonNull<bindings::sk_buff>,
+    begin: usize,
+}
+
 impl<'a> Packet<'a> {
-    /// Takes a packet from a hook of family IPv4.
+    /// Takes a packet from a hook of `family`. `None`, and the caller still has it, if its headers
+    /// cannot be followed to their end.
     ///
     /// # Safety
     ///
-    /// The caller owns `skb`, which the IPv4 stack has checked (`ip_rcv_core`), and hands over.
+    /// The caller owns `skb`, whose network header the IP stack has checked (`ip_rcv_core`,
+    /// `ip6_rcv_core`), and hands over.
     #[inline]
-    pub(super) unsafe fn from_hook(skb: NonNull<bindings::sk_buff>, net: Net<'a>) -> Self {
+    pub(super) unsafe fn from_hook(
+        skb: NonNull<bindings::sk_buff>,
+        net: Net<'a>,
+        family: Family,
+    ) -> Option<Self> {
         // SAFETY: `skb` is valid.
         let network = unsafe { bindings::ipvs_ipsec_skb_network_offset(skb.as_ptr()) };
         let network = usize::try_from(network).unwrap_or(0);
-        // SAFETY: `skb` is valid and has an IPv4 header.
-        let header = unsafe { &*bindings::ipvs_ipsec_ip_hdr(skb.as_ptr()) };
+        let (protocol, len) = match family {
+            Family::V4 => {
+                // SAFETY: `skb` is valid and has an IPv4 header.
+                let header = unsafe { &*bindings::ipvs_ipsec_ip_hdr(skb.as_ptr()) };
+                (header.protocol, usize::from(header.ihl()) * 4)
+            }
+            Family::V6 => {
+                let upper = ipv6::upper(&Bytes {
+                    skb,
+                    begin: network,
+                })?;
+                if upper.is_later_fragment {
+                    return None;
+                }
+                (upper.protocol, upper.offset)
+            }
+        };
         // INVARIANT: By the safety requirements.
-        Packet {
+        Some(Packet {
             skb,
             net,
+            family,
+            protocol,
             network,
-            transport: network + usize::from(header.ihl()) * 4,
-        }
+            transport: network + len,
+        })
     }
 
     #[inline]
@@ -60,10 +105,18 @@ impl<'a> Packet<'a> {
         self.skb.as_ptr()
     }
 
+    /// The network header; only if the packet is IPv4.
     #[inline]
-    fn header(&self) -> &bindings::iphdr {
+    fn ipv4(&self) -> &bindings::iphdr {
         // SAFETY: By the type invariant the header is there.
         unsafe { &*bindings::ipvs_ipsec_ip_hdr(self.as_ptr()) }
+    }
+
+    /// The network header; only if the packet is IPv6.
+    #[inline]
+    fn ipv6(&self) -> &bindings::ipv6hdr {
+        // SAFETY: By the type invariant the header is there.
+        unsafe { &*bindings::ipvs_ipsec_ipv6_hdr(self.as_ptr()) }
     }
 
     /// The namespace the packet is in.
@@ -72,36 +125,96 @@ impl<'a> Packet<'a> {
         self.net
     }
 
-    /// IP protocol number.
+    /// Its family.
+    #[inline]
+    pub(crate) fn family(&self) -> Family {
+        self.family
+    }
+
+    /// IP protocol number of what follows the network header.
     #[inline]
     pub(crate) fn protocol(&self) -> u8 {
-        self.header().protocol
+        self.protocol
+    }
+
+    /// Whether it is a fragment. Those of IPv6 are reassembled before they come here.
+    #[inline]
+    pub(crate) fn is_fragment(&self) -> bool {
+        self.has_fragment_bits(bindings::IP_OFFSET | bindings::IP_MF)
+    }
+
+    /// Whether it is a fragment that has not the beginning of what follows the network header.
+    fn is_later_fragment(&self) -> bool {
+        self.has_fragment_bits(bindings::IP_OFFSET)
+    }
+
+    #[inline]
+    fn has_fragment_bits(&self, bits: u32) -> bool {
+        self.family == Family::V4 && u32::from(u16::from_be(self.ipv4().frag_off)) & bits != 0
+    }
+
+    /// The firewall mark.
+    #[inline]
+    pub(crate) fn mark(&self) -> u32 {
+        // SAFETY: `skb` is valid.
+        unsafe { bindings::ipvs_ipsec_skb_mark(self.as_ptr()) }
     }
 
     /// Source address.
     #[inline]
     pub(crate) fn source(&self) -> Addr {
-        // SAFETY: The union holds the same address in either form.
-        Addr::V4(unsafe { self.header().__bindgen_anon_1.addrs.saddr }.to_ne_bytes())
+        // SAFETY: The unions hold the same address in either form.
+        unsafe {
+            match self.family {
+                Family::V4 => Addr::V4(self.ipv4().__bindgen_anon_1.addrs.saddr.to_ne_bytes()),
+                Family::V6 => Addr::V6(self.ipv6().__bindgen_anon_1.addrs.saddr.in6_u.u6_addr8),
+            }
+        }
     }
 
     /// Destination address.
     #[inline]
     pub(crate) fn destination(&self) -> Addr {
-        // SAFETY: The union holds the same address in either form.
-        Addr::V4(unsafe { self.header().__bindgen_anon_1.addrs.daddr }.to_ne_bytes())
+        // SAFETY: The unions hold the same address in either form.
+        unsafe {
+            match self.family {
+                Family::V4 => Addr::V4(self.ipv4().__bindgen_anon_1.addrs.daddr.to_ne_bytes()),
+                Family::V6 => Addr::V6(self.ipv6().__bindgen_anon_1.addrs.daddr.in6_u.u6_addr8),
+            }
+        }
     }
 
-    /// Time to live.
+    /// Time to live, or hop limit.
     #[inline]
     pub(crate) fn ttl(&self) -> u8 {
-        self.header().ttl
+        match self.family {
+            Family::V4 => self.ipv4().ttl,
+            Family::V6 => self.ipv6().hop_limit,
+        }
+    }
+
+    /// Differentiated services field.
+    pub(crate) fn traffic_class(&self) -> u8 {
+        match self.family {
+            Family::V4 => self.ipv4().tos,
+            // SAFETY: By the type invariant the header is there.
+            Family::V6 => unsafe { bindings::ipvs_ipsec_ipv6_get_dsfield(self.ipv6()) },
+        }
     }
 
     /// Whether routers must not fragment the packet.
     #[inline]
     pub(crate) fn is_unfragmentable(&self) -> bool {
-        u32::from(u16::from_be(self.header().frag_off)) & bindings::IP_DF != 0
+        match self.family {
+            Family::V4 => self.has_fragment_bits(bindings::IP_DF),
+            Family::V6 => true,
+        }
+    }
+
+    /// Whether the route the packet came in by ends on this host.
+    pub(crate) fn is_for_us(&self) -> bool {
+        // SAFETY: `skb` is valid, and has a route in the hooks that we are in.
+        unsafe { bindings::ipvs_ipsec_skb_is_local(self.as_ptr(), self.family == Family::V6) }
     }
 
     /// Length of the packet with its network header, in bytes.
@@ -112,10 +225,24 @@ impl<'a> Packet<'a> {
         u32_as_usize(len).saturating_sub(self.network)
     }
 
+    /// Length of its network header, in bytes.
+    #[inline]
+    pub(crate) fn header_len(&self) -> usize {
+        self.transport - self.network
+    }
+
     /// Whether a link of this `mtu` carries the packet, or the parts it is going to be cut into.
     #[inline]
     pub(crate) fn fits(&self, mtu: u32) -> bool {
         let skb = self.as_ptr();
+        if self.family == Family::V6 {
+            // Reassembled here, it will be cut again as it was.
+            // SAFETY: `skb` is valid and on a hook of IPv6.
+            let fragment = unsafe { bindings::ipvs_ipsec_frag_max_size6(skb) };
+            if fragment != 0 {
+                return fragment <= mtu;
+            }
+        }
         self.len() <= u32_as_usize(mtu)
             // SAFETY: `skb` is valid; for one with segments the length of each is asked for.
             || unsafe {
@@ -124,26 +251,45 @@ impl<'a> Packet<'a> {
             }
     }
 
-    /// Lets the packet live one hop less.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM` when the packet is shared and cannot be copied.
-    #[inline]
-    pub(crate) fn decrease_ttl(&mut self) -> Result {
-        let len = c_uint::try_from(self.transport).unwrap_or(c_uint::MAX);
-        // SAFETY: `skb` is valid and ours. The header stays whole and linear.
-        kernel::error::to_result(unsafe { bindings::skb_ensure_writable(self.as_ptr(), len) })?;
-        // SAFETY: The header is there, and now ours alone.
-        unsafe { bindings::ipvs_ipsec_ip_decrease_ttl(bindings::ipvs_ipsec_ip_hdr(self.as_ptr())) };
-        Ok(())
+    /// Where the number of its protocol stands in the packet.
+    pub(super) fn protocol_named_at(&self) -> u32 {
+        let begin = self.network;
+        let upper = match self.family {
+            Family::V4 => None,
+            Family::V6 => ipv6::upper(&Bytes {
+                skb: self.skb,
+                begin,
+            }),
+        };
+        upper.map_or(0, |upper| upper.named_at.try_into().unwrap_or(0))
+    }
+
+    /// Reassembles the packet that this is a fragment of. `None` as long as parts are missing.
+    pub(crate) fn reassemble(self) -> Option<Self> {
+        let (net, family) = (self.net, self.family);
+        let skb = ManuallyDrop::new(self).skb;
+        // SAFETY: `skb` is valid, ours, and a fragment of IPv4. It is taken over on failure.
+        unsafe {
+            if bindings::ipvs_ipsec_ip_defrag(net.as_ptr(), skb.as_ptr()) != 0 {
+                return None;
+            }
+            Packet::from_hook(skb, net, family)
+        }
     }
 
     /// Lets the packet go on its way through the hook.
     #[inline]
     pub(crate) fn accept(self) -> Verdict {
         let _gone = ManuallyDrop::new(self);
-        Verdict(bindings::NF_ACCEPT)
+        Verdict::ACCEPT
+    }
+
+    /// Lets the packet go on its way through the hook, out of sight of ip_vs and of connection
+    /// tracking.
+    #[inline]
+    pub(crate) fn accept_as_ours(self) -> Verdict {
+        self.mark_ours();
+        self.accept()
     }
 
     /// Has netfilter drop the packet.
@@ -153,9 +299,16 @@ impl<'a> Packet<'a> {
         Verdict(bindings::NF_DROP)
     }
 
+    /// The answer about a packet that the kernel has kept.
+    pub(crate) fn stolen() -> Verdict {
+        Verdict(bindings::NF_STOLEN)
+    }
+
     /// Sends the packet along `route`, through the OUTPUT chains, as `ip_vs_send_or_cont` does.
+    #[inline]
     pub(crate) fn send(self, route: Route) -> Verdict {
-        let net = self.net;
+        self.mark_ours();
+        let (net, family) = (self.net, self.family);
         let skb = ManuallyDrop::new(self).as_ptr();
         // SAFETY: `skb` is valid and ours; it takes over the reference of the route. The last call
         // takes over `skb`.
@@ -164,16 +317,50 @@ impl<'a> Packet<'a> {
             bindings::ipvs_ipsec_skb_dst_set(skb, route.into_raw());
             // ip_fragment shall not answer in our place: the sender has been told.
             bindings::ipvs_ipsec_skb_set_ignore_df(skb);
-            // Neither ip_vs nor connection tracking shall see the packet once more.
-            bindings::ipvs_ipsec_skb_set_ipvs_property(skb);
-            bindings::ipvs_ipsec_skb_untrack(skb);
             // A socket that early demultiplexing found is not the packet's.
             bindings::ipvs_ipsec_skb_orphan(skb);
             bindings::ipvs_ipsec_skb_forward_csum(skb);
             bindings::ipvs_ipsec_skb_clear_tstamp(skb);
-            bindings::ipvs_ipsec_local_out4(net.as_ptr(), skb);
+            match family {
+                Family::V4 => bindings::ipvs_ipsec_local_out4(net.as_ptr(), skb),
+                Family::V6 => bindings::ipvs_ipsec_local_out6(net.as_ptr(), skb),
+            }
         }
         Verdict(bindings::NF_STOLEN)
+    }
+
+    /// Sends a packet that was wrapped in another along `route`, as a packet of this host, as
+    /// `ip_vs_tunnel_xmit` does.
+    pub(crate) fn send_wrapped(self, route: Route) -> Verdict {
+        let (net, family) = (self.net, self.family);
+        let skb = ManuallyDrop::new(self).as_ptr();
+        // SAFETY: As in `send`.
+        unsafe {
+            bindings::ipvs_ipsec_skb_dst_drop(skb);
+            bindings::ipvs_ipsec_skb_dst_set(skb, route.into_raw());
+            bindings::ipvs_ipsec_skb_set_ignore_df(skb);
+            bindings::ipvs_ipsec_skb_set_ipvs_property(skb);
+            // The outer packet may have a connection of its own.
+            bindings::ipvs_ipsec_skb_reset_ct(skb);
+            bindings::ipvs_ipsec_skb_forward_csum(skb);
+            bindings::ipvs_ipsec_skb_clear_tstamp(skb);
+            bindings::ipvs_ipsec_skb_clear_cb(skb);
+            match family {
+                Family::V4 => bindings::ip_local_out(net.as_ptr(), core::ptr::null_mut(), skb),
+                Family::V6 => bindings::ip6_local_out(net.as_ptr(), core::ptr::null_mut(), skb),
+            };
+        }
+        Verdict(bindings::NF_STOLEN)
+    }
+
+    /// Neither ip_vs nor connection tracking shall see the packet once more.
+    #[inline]
+    fn mark_ours(&self) {
+        // SAFETY: `skb` is valid and ours.
+        unsafe {
+            bindings::ipvs_ipsec_skb_set_ipvs_property(self.as_ptr());
+            bindings::ipvs_ipsec_skb_untrack(self.as_ptr());
+        }
     }
 }
 
@@ -192,16 +379,33 @@ impl Payload for Packet<'_> {
 
     #[inline]
     fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
-        let position = self.transport.checked_add(offset);
+        let bytes = Bytes {
+            skb: self.skb,
+            begin: self.transport,
+        };
+        bytes.copy(offset, to)
+    }
+}
+
+impl Payload for Bytes {
+    fn available(&self) -> usize {
+        // SAFETY: `skb` is valid as long as the packet that made this.
+        let len = unsafe { (*self.skb.as_ptr()).len };
+        u32_as_usize(len).saturating_sub(self.begin)
+    }
+
+    #[inline]
+    fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
+        let position = self.begin.checked_add(offset);
         let (Some(Ok(position)), Ok(len)) = (position.map(c_int::try_from), to.len().try_into())
         else {
             return false;
         };
-        let buffer = to.as_mut_ptr();
-        // SAFETY: `skb` is valid and `buffer` is as long as we say.
-        let from = unsafe {
-            bindings::ipvs_ipsec_skb_header_pointer(self.as_ptr(), position, len, buffer.cast())
-        };
+        let (skb, buffer) = (self.skb.as_ptr(), to.as_mut_ptr());
+        // SAFETY: `skb` is valid as long as the packet that made this, and `buffer` is as long as
+        // we say.
+        let from =
+            unsafe { bindings::ipvs_ipsec_skb_header_pointer(skb, position, len, buffer.cast()) };
         let from = from.cast::<u8>();
         if !from.is_null() && from != buffer {
             // SAFETY: What is not in `buffer` is in the packet, where there are as many bytes.

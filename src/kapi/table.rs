@@ -2,7 +2,7 @@
 
 //! A hash table of objects with several keys, read under RCU and resized under its readers.
 //!
-//! Each object hangs in `N` indices at once, by a hash each. Readers take no lock. Writers take
+//! Each object hangs in up to `N` indices at once, by a hash each. Readers take no lock. Writers take
 //! the stripe lock of the object's hash in index 0, which is the lock of the object, and with it
 //! one of a further index at a time. A stripe lock covers all buckets whose number ends in the
 //! same bits, in every size of the table, so that it stays the right one during a resize.
@@ -163,8 +163,9 @@ pub(crate) enum Inserted<'g, T, const N: usize> {
 ///
 /// # Invariants
 ///
-/// An object is linked in all indices or in none whenever nobody holds its lock, its stripe lock
-/// in index 0. The hashes of an object change only under its lock.
+/// An object is linked in all indices that it has a hash for, among them index 0, or in none,
+/// whenever nobody holds its lock, its stripe lock in index 0. The hashes of an object change only
+/// under its lock.
 pub(crate) struct Table<T: Send + Sync + 'static, const N: usize> {
     indices: [Index; N],
     count: Atomic<i64>,
@@ -257,22 +258,24 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         }
     }
 
-    /// Inserts `value` with its hashes, unless index 0 has an object of the same hash that is its
-    /// `rival`. Does not sleep.
+    /// Inserts `value` with its hash for index 0 and those for the others, in which it can be
+    /// missing, unless index 0 has an object of the same hash that is its `rival`. Does not sleep.
     pub(crate) fn insert<'g>(
         &'g self,
         guard: &'g Guard,
         value: T,
-        hashes: [u32; N],
+        hash: u32,
+        others: [Option<u32>; N],
         rival: impl Fn(&T) -> bool,
     ) -> Result<Inserted<'g, T, N>, AllocError> {
         const { assert!(N > 0) };
-        let hash = hashes[0];
+        let mut hashes = others;
+        hashes[0] = Some(hash);
         let node = KBox::new(
             Node {
                 head: rcu::Head::new(),
                 links: [const { Link::new() }; N],
-                hashes: hashes.map(Atomic::new),
+                hashes: hashes.map(|hash| Atomic::new(hash.unwrap_or(0))),
                 value,
             },
             GFP_ATOMIC,
@@ -285,9 +288,11 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         // removed, which ends after the guard.
         let node = unsafe { &*KBox::into_raw(node) };
         self.link(guard, 0, node);
-        for index in 1..N {
-            let _lock = self.lock(index, node);
-            self.link(guard, index, node);
+        for (index, hash) in hashes.iter().enumerate().skip(1) {
+            if hash.is_some() {
+                let _lock = self.lock(index, node);
+                self.link(guard, index, node);
+            }
         }
         self.count.add(1, Relaxed);
         Ok(Inserted::New(node))
@@ -311,8 +316,8 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         true
     }
 
-    /// Gives an object that is in the table the hash `hash` in index `I`, which is not 0, and puts
-    /// it before all others of its bucket. `change` is called when no reader finds the object in
+    /// Gives an object that is in index `I`, which is not 0, the hash `hash` there, and puts it
+    /// before all others of its bucket. `change` is called when no reader finds the object in
     /// this index. Does not sleep.
     pub(crate) fn relink<'g, const I: usize>(
         &'g self,

@@ -6,17 +6,29 @@ use super::{natt, Payload, Ports, Protocol, Traffic};
 use crate::{ike, reason::Reason};
 
 /// Bytes of a UDP header.
-const UDP_LEN: usize = 8;
+pub(super) const UDP_LEN: usize = 8;
 
 /// ISAKMP, IKE, and what NAT traversal puts on the same ports.
 pub(super) struct Isakmp;
 
+/// Whether one of IKE's ports stands at `offset`.
+#[inline]
+fn has_port(payload: &impl Payload, offset: usize) -> bool {
+    payload
+        .array(offset)
+        .is_some_and(|port| matches!(u16::from_be_bytes(port), ike::PORT | ike::NATT_PORT))
+}
+
+/// Whether a datagram comes from a port of IKE.
+#[inline]
+pub(super) fn claims_reply(payload: &impl Payload) -> bool {
+    has_port(payload, 0)
+}
+
 impl Protocol for Isakmp {
     #[inline]
     fn claims(payload: &impl Payload) -> bool {
-        payload
-            .array(2)
-            .is_some_and(|port| matches!(u16::from_be_bytes(port), ike::PORT | ike::NATT_PORT))
+        has_port(payload, 2)
     }
 
     #[inline]

@@ -14,6 +14,14 @@ const NON_ESP_MARKER: [u8; 4] = [0; 4];
 /// Zeroes where IKE has the initiator's SPI (draft-ietf-ipsec-udp-encaps-01 section 2.1).
 const NON_IKE_MARKER: [u8; 8] = [0; 8];
 
+/// Whether ESP follows at `offset`, rather than IKE or a keepalive.
+#[inline]
+pub(super) fn is_esp(payload: &impl Payload, offset: usize) -> bool {
+    payload
+        .array(offset)
+        .is_some_and(|first| first != NON_ESP_MARKER)
+}
+
 /// Parses a datagram on port 4500.
 #[inline]
 pub(super) fn parse(datagram: &impl Payload, ports: Ports) -> Result<Traffic, Reason> {

@@ -5,9 +5,10 @@
 //! ip_vs walks the servers again and again, with a level that falls from the greatest weight to
 //! the common divisor `step` of all, by `step` a round; whoever's weight reaches the level is
 //! chosen. It keeps level and place between decisions, under a lock. Here a ticket says which
-//! decision of the cycle this is, and the level it falls on is computed.
+//! decision of the cycle this is, and the level it falls on is computed. An overloaded server is
+//! as one of weight 0: the cycle is that of the others.
 
-use super::{Pool, Scheduler};
+use super::{room, willing, Pool, Request, Scheduler};
 use core::ffi::CStr;
 
 /// Servers in turn, each as often as its weight says.
@@ -18,8 +19,8 @@ impl Scheduler for WeightedRoundRobin {
         c"wrr"
     }
 
-    fn choose(&self, pool: &dyn Pool, ticket: u64) -> Option<usize> {
-        let weights = || (0..pool.count()).map(|index| u64::from(pool.weight(index)));
+    fn choose(&self, pool: &dyn Pool, request: &Request) -> Option<usize> {
+        let weights = || (0..pool.count()).map(|index| u64::from(room(pool, index)));
         let step = weights().fold(0, gcd);
         // Decisions in the rounds whose level is at or above `level`.
         let until = |level: u64| -> u64 {
@@ -29,7 +30,7 @@ impl Scheduler for WeightedRoundRobin {
                 .map(|rounds| rounds + 1)
                 .sum()
         };
-        let place = ticket.checked_rem(until(step))?;
+        let place = request.ticket.checked_rem(until(step))?;
 
         // The level is the greatest multiple of `step` by which more than `place` decisions fall.
         // At most 16 rounds: a weight has 16 bits.
@@ -43,10 +44,12 @@ impl Scheduler for WeightedRoundRobin {
                 above = middle;
             }
         }
-        let nth = usize::try_from(place - until(above * step)).ok()?;
-        (0..pool.count())
-            .filter(|index| u64::from(pool.weight(*index)) >= fell * step)
-            .nth(nth)
+        // Who became overloaded in the meantime, or is no more, has changed the numbers: then any
+        // server that takes entries will do.
+        let nth = usize::try_from(place.saturating_sub(until(above * step))).ok()?;
+        let mut level = willing(pool).filter(|(_, weight)| u64::from(*weight) >= fell * step);
+        let (index, _) = level.nth(nth).or_else(|| willing(pool).next())?;
+        Some(index)
     }
 }
 
@@ -62,11 +65,12 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
 #[cfg(any(test, CONFIG_KUNIT))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_sched_wrr))]
 mod tests {
-    use super::super::tests::Weights;
+    use super::super::tests::{chi_square, decide, request, Servers, EXACT};
     use super::*;
 
     fn decisions(weights: &[u32]) -> impl Iterator<Item = usize> + '_ {
-        (0..).map_while(|ticket| WeightedRoundRobin.choose(&Weights(weights), ticket))
+        let pool = Servers::of(weights);
+        (0..).map_while(move |ticket| WeightedRoundRobin.choose(&pool, &request(ticket)))
     }
 
     /// The loop of ip_vs_wrr.c, as it is described in its own comment.
@@ -100,18 +104,19 @@ mod tests {
 
     #[test]
     fn each_server_is_chosen_as_its_weight_says() {
-        let mut counts = [0; 4];
-        for index in decisions(&[1, 2, 0, 5]).take(800) {
-            counts[index] += 1;
+        for weights in [[1, 2, 0, 5], [1, 1, 1, 1], [40, 30, 20, 10], [99, 1, 1, 0]] {
+            let counts = decide::<4>(&WeightedRoundRobin, &Servers::of(&weights), false);
+            assert!(chi_square(&counts, &weights) < EXACT);
         }
-        assert_eq!(counts, [100, 200, 0, 500]);
     }
 
     #[test]
-    fn any_ticket_will_do() {
-        for ticket in [u64::MAX, u64::MAX - 1, 1 << 63] {
-            let chosen = WeightedRoundRobin.choose(&Weights(&[65_535; 1000]), ticket);
-            assert!(chosen.is_some_and(|index| index < 1000));
-        }
+    fn the_cycle_is_that_of_the_servers_that_are_not_overloaded() {
+        let pool = Servers {
+            overloaded: &[false, true],
+            ..Servers::of(&[4, 9, 3, 2])
+        };
+        let chosen = (0..200).map_while(|n| WeightedRoundRobin.choose(&pool, &request(n)));
+        assert!(chosen.eq(model(&[4, 0, 3, 2]).take(200)));
     }
 }

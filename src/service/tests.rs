@@ -3,13 +3,15 @@
 //! Unit tests of the life of a configuration, which need a kernel: KUnit runs them when the module
 //! is loaded.
 
-use super::{Member, Roster, Service, Services, MEMBERS_MAX};
+use super::{Key, Member, Persistence, Plan, Roster, Service, Services, MEMBERS_MAX};
 use crate::{
     addr::Addr,
     error::Refusal,
+    ike::state::State,
     kapi::rcu::{Barrier, Guard},
-    sched::{self, Scheduler},
-    server::Server,
+    sched::{self, Options},
+    server::{Limits, Method, Server},
+    stats::Volume,
 };
 use kernel::{prelude::*, sync::Arc};
 
@@ -25,17 +27,41 @@ mod tests {
         Addr::V4([10, 0, 0, last])
     }
 
-    fn wrr() -> Result<&'static dyn Scheduler> {
-        sched::by_name(c"wrr").ok_or(ENOENT)
+    fn key(last: u8) -> Key {
+        Key::Address(vip(last))
+    }
+
+    fn plan(scheduler: &CStr) -> Result<Plan> {
+        Ok(Plan {
+            scheduler: sched::by_name(scheduler).ok_or(ENOENT)?,
+            options: Options::default(),
+            persistence: Persistence {
+                timeout: 0,
+                prefix: 32,
+            },
+        })
     }
 
     fn service(last: u8) -> Result<Service> {
-        Service::new(vip(last), wrr()?).map_err(|_| ENOMEM)
+        Service::new(key(last), plan(c"wrr")?).map_err(|_| ENOMEM)
+    }
+
+    fn server(last: u8) -> Result<Arc<Server>> {
+        let volume = Arc::new(Volume::new()?, GFP_KERNEL)?;
+        Server::new(rip(last), Method::Dr, volume)
     }
 
     fn member(last: u8, weight: u32) -> Result<Member> {
-        let server = Server::new(rip(last))?;
+        let server = server(last)?;
         Ok(Member { server, weight })
+    }
+
+    fn add(service: &Service, member: Member) -> Result {
+        changed(service.set_roster(changed(service.snapshot().with(member))?))
+    }
+
+    fn choose(service: &Service) -> Option<Arc<Server>> {
+        service.choose(&service.snapshot(), rip(200), 500)
     }
 
     fn changed<T>(result: Result<T, Refusal>) -> Result<T> {
@@ -48,43 +74,42 @@ mod tests {
         for last in [7, 3, 9, 1] {
             services = changed(services.with(service(last)?))?;
         }
-        assert!(services.iter().map(|s| s.address).eq([1, 3, 7, 9].map(vip)));
-        assert!(services.find(&vip(3)).is_some_and(|s| s.address == vip(3)));
-        assert!(services.find(&vip(4)).is_none());
+        assert!(services.iter().map(|s| s.key).eq([1, 3, 7, 9].map(key)));
+        assert!(services.find(&key(3)).is_some_and(|s| s.key == key(3)));
+        assert!(services.find(&key(4)).is_none());
         let twice = services.with(service(3)?);
         assert_eq!(twice.err(), Some(Refusal::ServiceExists));
         assert_eq!(
-            services.without(&vip(4)).err(),
+            services.without(&key(4)).err(),
             Some(Refusal::NoSuchService)
         );
-        let fewer = changed(services.without(&vip(3)))?;
-        assert!(fewer.find(&vip(3)).is_none());
-        assert!(services.find(&vip(3)).is_some());
+        let fewer = changed(services.without(&key(3)))?;
+        assert!(fewer.find(&key(3)).is_none());
+        assert!(services.find(&key(3)).is_some());
         Ok(())
     }
 
     #[test]
     fn a_snapshot_does_not_change() -> Result {
         let service = service(1)?;
-        let before = service.roster();
-        changed(service.set_roster(changed(before.with(member(1, 5)?))?))?;
-        let after = service.roster();
+        let before = service.snapshot();
+        add(&service, member(1, 5)?)?;
+        let after = service.snapshot();
         assert_eq!((before.members.len(), after.members.len()), (0, 1));
-        let heavier = changed(after.with_weight(0, Some(9)))?;
-        let same = changed(after.with_weight(0, None))?;
-        let weights = [&*after, &heavier, &same].map(|r| r.members.first().map(|m| m.weight));
-        assert_eq!(weights, [5, 9, 5].map(Some));
+        let heavier = changed(after.with_member(0, member(1, 9)?))?;
+        let weights = [&*after, &heavier].map(|r| r.members.first().map(|m| m.weight));
+        assert_eq!(weights, [5, 9].map(Some));
         Ok(())
     }
 
     #[test]
     fn what_is_refused_has_changed_nothing() -> Result {
         let service = service(1)?;
-        changed(service.set_roster(changed(service.roster().with(member(1, 1)?))?))?;
-        let roster = service.roster();
+        add(&service, member(1, 1)?)?;
+        let roster = service.snapshot();
         assert_eq!(roster.place(&rip(2)), Err(Refusal::NoSuchServer));
         assert_eq!(roster.without(1).err(), Some(Refusal::NoSuchServer));
-        assert_eq!(service.roster().place(&rip(1)), Ok(0));
+        assert_eq!(service.snapshot().place(&rip(1)), Ok(0));
         Ok(())
     }
 
@@ -95,8 +120,8 @@ mod tests {
         for _ in 1..MEMBERS_MAX {
             members.push(one.clone(), GFP_KERNEL)?;
         }
-        let scheduler = wrr()?;
-        let roster = changed(Roster { scheduler, members }.with(one.clone()))?;
+        let roster = changed(Roster::new(plan(c"wrr")?, members))?;
+        let roster = changed(roster.with(one.clone()))?;
         assert_eq!(roster.with(one).err(), Some(Refusal::TooManyServers));
         Ok(())
     }
@@ -104,30 +129,86 @@ mod tests {
     #[test]
     fn only_servers_with_a_weight_are_chosen() -> Result {
         let service = service(1)?;
-        let guard = || Guard::new();
-        assert!(service.choose(&guard()).is_none());
+        assert!(choose(&service).is_none());
         for last in 1..=3 {
             let weight = u32::from(last == 2);
-            changed(service.set_roster(changed(service.roster().with(member(last, weight)?))?))?;
+            add(&service, member(last, weight)?)?;
         }
         for _ in 0..10 {
-            let chosen = service.choose(&guard()).map(|server| server.address);
+            let chosen = choose(&service).map(|server| server.address);
             assert_eq!(chosen, Some(rip(2)));
         }
         Ok(())
     }
 
+    /// mh has a table made from the servers, whatever their number.
+    #[test]
+    fn a_scheduler_has_its_slots() -> Result {
+        let service = Service::new(key(1), plan(c"mh")?).map_err(|_| ENOMEM)?;
+        assert!(choose(&service).is_none());
+        add(&service, member(1, 1)?)?;
+        assert_eq!(choose(&service).map(|server| server.address), Some(rip(1)));
+        let roster = service.roster.read(&Guard::new()).slots.len();
+        assert_eq!(roster, plan(c"mh")?.scheduler.slots());
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_server_waits_until_it_has_lost_enough() -> Result {
+        let account = &server(1)?.account;
+        let enter = |n| (0..n).for_each(|_| account.enter(State::Initial));
+        let leave = |n| (0..n).for_each(|_| account.leave(State::Initial));
+        account.set_limits(Limits { upper: 8, lower: 3 });
+        enter(7);
+        assert!(!account.is_overloaded());
+        enter(1);
+        assert!(account.is_overloaded());
+        leave(5);
+        assert!(account.is_overloaded());
+        leave(1);
+        assert!(!account.is_overloaded());
+        account.set_limits(Limits { upper: 8, lower: 0 });
+        enter(6);
+        assert!(account.is_overloaded());
+        leave(2);
+        assert!(account.is_overloaded());
+        leave(1);
+        assert!(!account.is_overloaded());
+        enter(3);
+        account.set_limits(Limits::default());
+        assert!(!account.is_overloaded());
+        Ok(())
+    }
+
+    #[test]
+    fn another_method_is_another_way_to_the_same_server() -> Result {
+        let first = server(1)?;
+        let second = first.with_method(Method::Local)?;
+        assert!(Arc::ptr_eq(&first.account, &second.account));
+        let members = KVec::new();
+        let roster = changed(Roster::new(plan(c"rr")?, members))?;
+        let member = Member {
+            server: second.clone(),
+            weight: 1,
+        };
+        let roster = changed(roster.with(member))?;
+        assert!(Arc::ptr_eq(roster.current(&first), &second));
+        let other = server(2)?;
+        assert!(Arc::ptr_eq(roster.current(&other), &other));
+        Ok(())
+    }
+
     #[test]
     fn a_server_goes_with_its_last_user() -> Result {
-        let server = Server::new(rip(1))?;
+        let server = server(1)?;
         let services = changed(Services::none().with(service(1)?))?;
-        let service = services.find(&vip(1)).ok_or(ENOENT)?;
+        let service = services.find(&key(1)).ok_or(ENOENT)?;
         let member = Member {
             server: server.clone(),
             weight: 1,
         };
-        changed(service.set_roster(changed(service.roster().with(member))?))?;
-        let chosen = service.choose(&Guard::new());
+        add(service, member)?;
+        let chosen = choose(service);
         drop(services);
         drop(Barrier);
         assert_eq!(chosen.map(|server| server.address), Some(rip(1)));

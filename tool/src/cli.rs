@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The grammar of the command line, and its help texts.
 
+mod check;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::ffi::OsString;
 use std::net::IpAddr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::model::Method;
+use crate::list::View;
+use crate::model::{Method, ServiceKey, TunnelType};
 use crate::uapi;
+use values::{FlagList, Netmask, address, flags, netmask, number, port, scheduler, seconds};
 
 /// Configure ip_vs_ipsec, the Linux Virtual Server for IPsec
 ///
@@ -18,7 +27,8 @@ use crate::uapi;
 #[command(name = "ipvs-ipsec", version, verbatim_doc_comment)]
 #[command(after_help = "Addresses are IPv4 or IPv6; names are not resolved. See ipvs-ipsec(8).")]
 #[command(
-    after_long_help = "Addresses are IPv4 or IPv6; names are not resolved.\n\n\
+    after_long_help = "SERVICE is a virtual address, or fwmark:N (IPv4) or fwmark6:N (IPv6) for packets with\n\
+    firewall mark N. Addresses are IPv4 or IPv6; names are not resolved.\n\n\
     Exit status: 0 done, 1 refused (the reason is printed), 2 wrong usage. See ipvs-ipsec(8)."
 )]
 pub(crate) struct Cli {
@@ -42,12 +52,10 @@ pub(crate) enum Command {
     /// List services with their servers, like ipvsadm -Ln
     #[command(aliases = ["show", "ls"])]
     List {
-        /// List this service only
-        #[arg(value_parser = address)]
-        vip: Option<IpAddr>,
-        /// Show what was forwarded instead of what is configured
-        #[arg(long)]
-        stats: bool,
+        /// List this service only: an address, fwmark:N or fwmark6:N
+        service: Option<ServiceKey>,
+        #[command(flatten)]
+        show: Show,
     },
     /// Look at the entries of the table
     #[command(subcommand)]
@@ -62,40 +70,87 @@ pub(crate) enum Command {
     Flush,
 }
 
+/// What a listing shows instead of what is configured.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct Show {
+    /// Show entries made, packets and bytes
+    #[arg(long)]
+    stats: bool,
+    /// Show entries made, packets and bytes a second
+    #[arg(long)]
+    rate: bool,
+    /// Show the thresholds of servers
+    #[arg(long)]
+    thresholds: bool,
+    /// Show the reasons for which packets were dropped
+    #[arg(long)]
+    drops: bool,
+}
+
+impl Show {
+    /// What was asked for.
+    pub(crate) fn view(&self) -> View {
+        match self {
+            Show { stats: true, .. } => View::Stats,
+            Show { rate: true, .. } => View::Rate,
+            Show {
+                thresholds: true, ..
+            } => View::Thresholds,
+            Show { drops: true, .. } => View::Drops,
+            _ => View::Configured,
+        }
+    }
+}
+
 /// `ipvs-ipsec service …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
-    /// Add a service; without --scheduler the kernel chooses wrr
+    /// Add a service; without --scheduler the kernel chooses wlc
     Add {
-        /// Virtual address
-        #[arg(value_parser = address)]
-        vip: IpAddr,
+        /// Virtual address, or fwmark:N (IPv4) or fwmark6:N (IPv6) for a firewall mark
+        service: ServiceKey,
         #[command(flatten)]
         options: ServiceOptions,
     },
     /// Change a service; its servers and entries stay
     Set {
-        /// Virtual address
-        #[arg(value_parser = address)]
-        vip: IpAddr,
+        /// Virtual address, or fwmark:N (IPv4) or fwmark6:N (IPv6) for a firewall mark
+        service: ServiceKey,
         #[command(flatten)]
         options: ServiceOptions,
     },
     /// Remove a service, with its servers and their entries
     #[command(alias = "delete")]
     Del {
-        /// Virtual address
-        #[arg(value_parser = address)]
-        vip: IpAddr,
+        /// Virtual address, or fwmark:N (IPv4) or fwmark6:N (IPv6) for a firewall mark
+        service: ServiceKey,
     },
 }
 
 /// What can be said about a service.
 #[derive(Debug, Args)]
 pub(crate) struct ServiceOptions {
-    /// How a server is chosen: rr, wrr
+    /// How a server is chosen: rr wrr lc wlc sed nq sh mh fo ovf twos
     #[arg(short, long, value_name = "NAME", value_parser = scheduler)]
     pub(crate) scheduler: Option<String>,
+    /// Flags of the scheduler: sh-fallback, sh-port, mh-fallback, mh-port, or none
+    ///
+    /// They are separated by commas. The names fallback and port are understood too, with any
+    /// scheduler; none clears the flags.
+    #[arg(short = 'b', long, value_name = "LIST", value_parser = flags)]
+    pub(crate) sched_flags: Option<FlagList>,
+    /// Keep initiators with their servers for so long, 300 if no number follows; 0 is off
+    ///
+    /// The time begins when an initiator's last entry has gone, and is 2678400 (31 days) at most.
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(num_args = 0..=1, default_missing_value = "300")]
+    pub(crate) persistent: Option<u32>,
+    /// Keep all initiators of a prefix together: its length, or an IPv4 mask
+    ///
+    /// 24, /24 and 255.255.255.0 say the same. Without it each address is by itself.
+    #[arg(short = 'M', long, value_name = "MASK", value_parser = netmask)]
+    pub(crate) netmask: Option<Netmask>,
 }
 
 /// `ipvs-ipsec server …`
@@ -103,9 +158,8 @@ pub(crate) struct ServiceOptions {
 pub(crate) enum ServerCommand {
     /// Add a real server; without options the kernel chooses dr and weight 1
     Add {
-        /// Virtual address of the service
-        #[arg(value_parser = address)]
-        vip: IpAddr,
+        /// The service: its address, fwmark:N or fwmark6:N
+        service: ServiceKey,
         /// Address of the real server
         #[arg(value_parser = address)]
         rip: IpAddr,
@@ -114,9 +168,8 @@ pub(crate) enum ServerCommand {
     },
     /// Change a real server; its entries stay
     Set {
-        /// Virtual address of the service
-        #[arg(value_parser = address)]
-        vip: IpAddr,
+        /// The service: its address, fwmark:N or fwmark6:N
+        service: ServiceKey,
         /// Address of the real server
         #[arg(value_parser = address)]
         rip: IpAddr,
@@ -126,9 +179,8 @@ pub(crate) enum ServerCommand {
     /// Remove a real server and its entries
     #[command(alias = "delete")]
     Del {
-        /// Virtual address of the service
-        #[arg(value_parser = address)]
-        vip: IpAddr,
+        /// The service: its address, fwmark:N or fwmark6:N
+        service: ServiceKey,
         /// Address of the real server
         #[arg(value_parser = address)]
         rip: IpAddr,
@@ -143,8 +195,55 @@ pub(crate) struct ServerOptions {
     pub(crate) method: Option<Method>,
     /// Capacity relative to the other servers, 0 to 65535; 0 takes no new entries
     #[arg(short, long, value_name = "N")]
-    #[arg(value_parser = value_parser!(u32).range(..=i64::from(uapi::IPVS_IPSEC_WEIGHT_MAX)))]
+    #[arg(value_parser = |text: &str| number(text, 0..=uapi::IPVS_IPSEC_WEIGHT_MAX))]
     pub(crate) weight: Option<u32>,
+    /// Take no new entries from so many on; 0 is no limit
+    #[arg(short = 'x', long, value_name = "N")]
+    #[arg(value_parser = |text: &str| number(text, 0..=u32::MAX))]
+    pub(crate) u_threshold: Option<u32>,
+    /// Once full, take new entries again below so many; 0 is 3/4 of --u-threshold
+    #[arg(short = 'y', long, value_name = "N")]
+    #[arg(value_parser = |text: &str| number(text, 0..=u32::MAX))]
+    pub(crate) l_threshold: Option<u32>,
+    /// What method tun puts around a packet; ipip if it is never said
+    #[arg(long, value_name = "TYPE", value_parser = tunnel_type())]
+    pub(crate) tun_type: Option<TunnelType>,
+    /// UDP port for gue; 6080 if it is never said
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    pub(crate) tun_port: Option<u16>,
+    /// Checksum in gre and gue
+    #[arg(long, conflicts_with = "tun_nocsum")]
+    pub(crate) tun_csum: bool,
+    /// No checksum in gre and gue, as in a new server
+    #[arg(long)]
+    pub(crate) tun_nocsum: bool,
+    /// With method nat, put native ESP into UDP port 4500 for the server
+    #[arg(long, conflicts_with = "no_encap")]
+    pub(crate) encap: bool,
+    /// Leave native ESP as it is, as in a new server
+    #[arg(long)]
+    pub(crate) no_encap: bool,
+}
+
+impl ServerOptions {
+    /// Flags of the tunnel, if they were said.
+    pub(crate) fn tunnel_flags(&self) -> Option<u32> {
+        either(
+            self.tun_csum,
+            uapi::IPVS_IPSEC_TUNNEL_FLAGS_CSUM,
+            self.tun_nocsum,
+        )
+    }
+
+    /// Whether ESP goes in UDP, if it was said.
+    pub(crate) fn encap(&self) -> Option<u32> {
+        either(self.encap, 1, self.no_encap)
+    }
+}
+
+/// A value or 0, whichever was said.
+fn either(yes: bool, value: u32, no: bool) -> Option<u32> {
+    yes.then_some(value).or(no.then_some(0))
 }
 
 /// `ipvs-ipsec entry …`
@@ -155,120 +254,32 @@ pub(crate) enum EntryCommand {
     List,
 }
 
+/// Reads a command line.
+pub(crate) fn parse(
+    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Cli, clap::Error> {
+    let cli = Cli::try_parse_from(words)?;
+    check::check(&cli.command).map_err(|(path, reason)| {
+        let mut whole = Cli::command();
+        whole.build();
+        let mut command = &mut whole;
+        // Its own usage is shown; the names are those of the grammar above.
+        for name in path {
+            command = match command.find_subcommand_mut(name) {
+                Some(found) => found,
+                None => return clap::Error::raw(ErrorKind::ArgumentConflict, reason),
+            };
+        }
+        command.error(ErrorKind::ArgumentConflict, reason)
+    })?;
+    Ok(cli)
+}
+
 /// The names of all methods of the spec; the kernel refuses those it does not have yet.
 fn method() -> impl TypedValueParser<Value = Method> {
     PossibleValuesParser::new(Method::names()).try_map(|name| Method::from_name(&name))
 }
 
-fn address(text: &str) -> Result<IpAddr, &'static str> {
-    text.parse()
-        .map_err(|_| "not an IPv4 or IPv6 address (names are not resolved)")
-}
-
-/// Which schedulers there are is the module's knowledge; only what cannot be sent is refused here.
-fn scheduler(text: &str) -> Result<String, String> {
-    let room = usize::try_from(uapi::IPVS_IPSEC_SCHEDULER_NAME_LEN).unwrap_or(usize::MAX);
-    if text.len() < room {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("longer than {} characters", room.saturating_sub(1)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
-
-    fn parse(words: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(words.split_whitespace())
-    }
-
-    fn refusal(words: &str) -> clap::Error {
-        let error = parse(words).unwrap_err();
-        assert_eq!(error.exit_code(), 2, "{words}");
-        error
-    }
-
-    #[test]
-    fn grammar_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_issue_s_grammar() {
-        for words in [
-            "ipvs-ipsec service add 192.0.2.1",
-            "ipvs-ipsec service add 192.0.2.1 --scheduler rr",
-            "ipvs-ipsec service set 2001:db8::1 -s wrr",
-            "ipvs-ipsec service del 192.0.2.1",
-            "ipvs-ipsec server add 192.0.2.1 10.0.0.11 --method dr --weight 3",
-            "ipvs-ipsec server add 192.0.2.1 10.0.0.11 -m nat",
-            "ipvs-ipsec server set 192.0.2.1 10.0.0.11 -w 0",
-            "ipvs-ipsec server set 192.0.2.1 10.0.0.11 -w 65535",
-            "ipvs-ipsec server del 192.0.2.1 10.0.0.11",
-            "ipvs-ipsec list",
-            "ipvs-ipsec list 192.0.2.1 --stats",
-            "ipvs-ipsec ls -j",
-            "ipvs-ipsec entry list --json",
-            "ipvs-ipsec -j entry show",
-            "ipvs-ipsec flush",
-            "ipvs-ipsec stats",
-            "ipvs-ipsec stats -a --json",
-        ] {
-            parse(words).unwrap_or_else(|error| panic!("{words}: {error}"));
-        }
-    }
-
-    #[test]
-    fn wrong_usage() {
-        for words in [
-            "ipvs-ipsec",
-            "ipvs-ipsec service",
-            "ipvs-ipsec service add",
-            "ipvs-ipsec service del 192.0.2.1 -s rr",
-            "ipvs-ipsec server add 192.0.2.1",
-            "ipvs-ipsec server add 192.0.2.1 10.0.0.11 -m masq",
-            "ipvs-ipsec server add 192.0.2.1 10.0.0.11 -w 65536",
-            "ipvs-ipsec server add 192.0.2.1 10.0.0.11 -w x",
-            "ipvs-ipsec server add 192.0.2.1 10.0.0.11 -w 1 -w 2",
-            "ipvs-ipsec service add 192.0.2.1 -s abcdefghijklmnop",
-            "ipvs-ipsec list 192.0.2.1 192.0.2.2",
-            "ipvs-ipsec flush now",
-        ] {
-            refusal(words);
-        }
-    }
-
-    #[test]
-    fn names_are_not_resolved_and_it_is_said() {
-        for word in [
-            "vpn.example.org",
-            "192.0.2",
-            "192.0.2.1/32",
-            "192.0.2.1:500",
-            "fe80::1%eth0",
-            "",
-        ] {
-            let error = Cli::try_parse_from(["ipvs-ipsec", "service", "add", word]).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ValueValidation);
-            assert!(
-                error.to_string().contains("names are not resolved"),
-                "{error}"
-            );
-        }
-    }
-
-    #[test]
-    fn fifteen_characters_are_a_name() {
-        assert_eq!(
-            scheduler("abcdefghijklmno").as_deref(),
-            Ok("abcdefghijklmno")
-        );
-        assert_eq!(
-            scheduler("abcdefghijklmnop").unwrap_err(),
-            "longer than 15 characters"
-        );
-    }
+fn tunnel_type() -> impl TypedValueParser<Value = TunnelType> {
+    PossibleValuesParser::new(TunnelType::names()).try_map(|name| TunnelType::from_name(&name))
 }

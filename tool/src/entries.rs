@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `ipvs-ipsec entry list`: the entries, laid out as `ipvsadm -Lcn` does. They are printed while
-//! they arrive: there may be millions.
+//! `ipvs-ipsec entry list`: the entries, laid out as `ipvsadm -Lcn` does, and the method
+//! behind. They are printed while they arrive: there may be millions.
 
 use std::io::{self, Write};
 
@@ -55,8 +55,8 @@ fn title(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "IPsec Virtual Server entries")?;
     writeln!(
         out,
-        "pro expire {:<11} {:<18} {:<18} destination",
-        "state", "source", "virtual"
+        "pro expire {:<11} {:<18} {:<18} {:<18} forward",
+        "state", "source", "virtual", "destination"
     )
 }
 
@@ -64,12 +64,13 @@ fn line(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
     let seconds = entry.expires_ms / 1000;
     writeln!(
         out,
-        "UDP {:<6} {:<11} {:<18} {:<18} {}",
+        "UDP {:<6} {:<11} {:<18} {:<18} {:<18} {}",
         format!("{:02}:{:02}", seconds / 60, seconds % 60),
         entry.state.to_string().to_uppercase(),
         entry.source().to_string(),
         entry.target().to_string(),
-        entry.server
+        entry.server.to_string(),
+        entry.method.forward()
     )
 }
 
@@ -99,6 +100,7 @@ mod tests {
         port: u16,
         service: &[u8],
         server: &[u8],
+        method: u32,
         state: u32,
         expires: u32,
     ) -> Vec<u8> {
@@ -108,8 +110,9 @@ mod tests {
             (3, service),
             (4, &500u16.to_be_bytes()),
             (5, server),
-            (6, &state.to_ne_bytes()),
-            (7, &expires.to_ne_bytes()),
+            (6, &method.to_ne_bytes()),
+            (7, &state.to_ne_bytes()),
+            (8, &expires.to_ne_bytes()),
         ])
     }
 
@@ -126,6 +129,7 @@ mod tests {
                         500,
                         &[192, 0, 2, 1],
                         &[10, 0, 0, 11],
+                        3,
                         1,
                         28_798_999,
                     ),
@@ -138,12 +142,13 @@ mod tests {
                         &[192, 0, 2, 1],
                         &[10, 0, 0, 12],
                         0,
+                        0,
                         9_001,
                     ),
                 ),
             ]
             .concat(),
-            answer(0, &entry(&v6, 500, &v6, &v6, 1, 999)),
+            answer(0, &entry(&v6, 500, &v6, &v6, 2, 1, 999)),
             done(0, &[]),
         ]
     }
@@ -166,11 +171,11 @@ mod tests {
             text(three()),
             "\
 IPsec Virtual Server entries
-pro expire state       source             virtual            destination
-UDP 479:58 ESTABLISHED 198.51.100.7:500   192.0.2.1:500      10.0.0.11
-UDP 00:09  INITIAL     198.51.100.8:62001 192.0.2.1:500      10.0.0.12
+pro expire state       source             virtual            destination        forward
+UDP 479:58 ESTABLISHED 198.51.100.7:500   192.0.2.1:500      10.0.0.11          Route
+UDP 00:09  INITIAL     198.51.100.8:62001 192.0.2.1:500      10.0.0.12          Masq
 UDP 00:00  ESTABLISHED [2001:db8:1000:2000:3000:4000:5000:6000]:500 [2001:db8:1000:2000:3000:4000:5000:6000]:500 \
-2001:db8:1000:2000:3000:4000:5000:6000
+2001:db8:1000:2000:3000:4000:5000:6000 Tunnel
 "
         );
     }
@@ -179,7 +184,10 @@ UDP 00:00  ESTABLISHED [2001:db8:1000:2000:3000:4000:5000:6000]:500 [2001:db8:10
     fn an_empty_table() {
         assert_eq!(
             text(vec![done(0, &[])]),
-            "IPsec Virtual Server entries\npro expire state       source             virtual            destination\n"
+            concat!(
+                "IPsec Virtual Server entries\n",
+                "pro expire state       source             virtual            destination        forward\n"
+            )
         );
         assert_eq!(json(vec![done(0, &[])]), "[]\n");
     }
@@ -192,6 +200,7 @@ UDP 00:00  ESTABLISHED [2001:db8:1000:2000:3000:4000:5000:6000]:500 [2001:db8:10
         assert_eq!(entries.len(), 3);
         assert_eq!(entries[1]["client_port"], 62001);
         assert_eq!(entries[1]["state"], "initial");
+        assert_eq!(entries[1]["method"], "nat");
         assert_eq!(entries[0]["expires_ms"], 28_798_999);
         assert_eq!(entries[2]["responder_spi"], "0000000000000000");
     }
@@ -252,7 +261,7 @@ UDP 00:00  ESTABLISHED [2001:db8:1000:2000:3000:4000:5000:6000]:500 [2001:db8:10
         let answers = vec![
             answer(
                 NLM_F_DUMP_INTR,
-                &entry(&[1, 1, 1, 1], 1, &[2, 2, 2, 2], &[3, 3, 3, 3], 0, 0),
+                &entry(&[1, 1, 1, 1], 1, &[2, 2, 2, 2], &[3, 3, 3, 3], 3, 0, 0),
             ),
             done(0, &[]),
         ];

@@ -4,9 +4,12 @@
 
 mod counters;
 mod entry;
+mod flags;
+mod key;
 mod server;
 mod service;
 mod status;
+mod traffic;
 mod words;
 
 use std::net::IpAddr;
@@ -17,12 +20,15 @@ use netlink_packet_core::{
 
 pub(crate) use counters::Counters;
 pub(crate) use entry::Entry;
+pub(crate) use flags::{SchedulerFlags, TunnelFlags};
+pub(crate) use key::{Family, ServiceKey};
 pub(crate) use server::Server;
 pub(crate) use service::Service;
 pub(crate) use status::Status;
 #[cfg(test)]
 pub(crate) use status::tests::example as status_example;
-pub(crate) use words::{Method, State};
+pub(crate) use traffic::Traffic;
+pub(crate) use words::{Method, State, TunnelType};
 
 /// Hands each attribute to `take`; an error names the attribute's number.
 fn each(

@@ -53,6 +53,10 @@ fn wrong_usage_is_2_and_prints_nothing_on_standard_output() {
         &[][..],
         &["service", "add"],
         &["list", "example.org"],
+        &["list", "fwmark:0"],
+        &["list", "--stats", "--rate"],
+        &["service", "add", "192.0.2.1", "-M", "33"],
+        &["server", "add", "192.0.2.1", "10.0.0.11", "--encap"],
         &["--no-such-option"],
     ] {
         let output = run(words);
@@ -73,6 +77,8 @@ fn without_the_module_it_says_so() {
         &["list"][..],
         &["-j", "stats"],
         &["service", "add", "192.0.2.1"],
+        &["service", "set", "fwmark:1", "-p"],
+        &["list", "--drops", "fwmark6:1"],
         &["flush"],
     ] {
         let output = run(words);

@@ -2,12 +2,11 @@
 //! What is listed: the kernel is asked for services and servers apart, and they are put together.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::model::{Server, Service, Status};
+use crate::model::{Server, Service, ServiceKey, Status};
 use crate::names::{SERVER, SERVICE};
 use crate::netlink::{Connection, Request, Wire};
 use crate::uapi;
@@ -36,13 +35,13 @@ pub(super) struct Configured {
 /// What is to be listed, and whether it held still.
 pub(super) fn collect<W: Wire>(
     kernel: &mut Connection<W>,
-    vip: Option<IpAddr>,
+    only: Option<ServiceKey>,
 ) -> Result<(Listing, bool)> {
     let status = Status::get(kernel)?;
     let mut services = Vec::new();
     let mut settled = false;
     for _ in 0..TRIES {
-        (services, settled) = configured(kernel, vip)?;
+        (services, settled) = configured(kernel, only)?;
         if settled {
             break;
         }
@@ -60,15 +59,15 @@ pub(super) fn collect<W: Wire>(
 /// it can be seen.
 fn configured<W: Wire>(
     kernel: &mut Connection<W>,
-    vip: Option<IpAddr>,
+    only: Option<ServiceKey>,
 ) -> Result<(Vec<Configured>, bool)> {
     let mut services = Vec::new();
     let mut settled = true;
     let mut get_services = Request::new(uapi::IPVS_IPSEC_CMD_SERVICE_GET, &SERVICE);
     let mut get_servers = Request::new(uapi::IPVS_IPSEC_CMD_SERVER_GET, &SERVER);
-    if let Some(vip) = vip {
-        get_services = get_services.address(uapi::IPVS_IPSEC_A_SERVICE_ADDRESS, vip);
-        get_servers = get_servers.address(uapi::IPVS_IPSEC_A_SERVER_SERVICE, vip);
+    if let Some(key) = only {
+        get_services = key.in_service(get_services);
+        get_servers = key.in_server(get_servers);
         let service = kernel.get(&get_services, Service::decode)?;
         services.push(Configured {
             service,
@@ -84,14 +83,14 @@ fn configured<W: Wire>(
         })?;
     }
 
-    let mut by_address: HashMap<IpAddr, &mut Vec<Server>> = services
+    let mut by_key: HashMap<ServiceKey, &mut Vec<Server>> = services
         .iter_mut()
-        .map(|configured| (configured.service.address, &mut configured.servers))
+        .map(|configured| (configured.service.key, &mut configured.servers))
         .collect();
     let mut strangers = false;
     let interrupted = kernel.dump(&get_servers, |attributes| {
         let server = Server::decode(attributes)?;
-        match by_address.get_mut(&server.service) {
+        match by_key.get_mut(&server.service) {
             Some(servers) => servers.push(server),
             // Its service was added after the services were told.
             None => strangers = true,
@@ -109,22 +108,22 @@ mod tests {
     use netlink_packet_core::NLM_F_DUMP_INTR;
 
     fn service_answer(flags: u16, last: u8) -> Vec<u8> {
-        answer(flags, &attributes(&[(1, &[192, 0, 2, last]), (2, b"rr\0")]))
+        answer(flags, &attributes(&[(1, &[192, 0, 2, last]), (4, b"rr\0")]))
     }
 
     fn server_answer(service: u8, last: u8) -> Vec<u8> {
         answer(
             0,
-            &attributes(&[(1, &[192, 0, 2, service]), (2, &[10, 0, 0, last])]),
+            &attributes(&[(1, &[192, 0, 2, service]), (4, &[10, 0, 0, last])]),
         )
     }
 
-    fn collected(vip: Option<&str>, dumps: Vec<Vec<u8>>) -> (Listing, bool, Connection<Script>) {
+    fn collected(only: Option<&str>, dumps: Vec<Vec<u8>>) -> (Listing, bool, Connection<Script>) {
         let mut answers = vec![answer(0, &[]), acknowledged(&[])];
         answers.extend(dumps);
         let mut kernel = script::connection(answers);
-        let vip = vip.map(|vip| vip.parse().unwrap());
-        let (listing, settled) = collect(&mut kernel, vip).unwrap();
+        let only = only.map(|word| word.parse().unwrap());
+        let (listing, settled) = collect(&mut kernel, only).unwrap();
         (listing, settled, kernel)
     }
 
@@ -223,5 +222,57 @@ mod tests {
         assert_eq!(listing.services.len(), 1);
         assert_eq!(kernel.commands(), [10, 4, 8]);
         assert!(settled);
+    }
+    /// The same mark in both families, and an address, are three services.
+    #[test]
+    fn servers_of_marks_find_their_services() {
+        let marked = |family: u32, server: Option<u8>| {
+            let address = [10, 0, 0, server.unwrap_or_default()];
+            let (mark, family) = (7u32.to_ne_bytes(), family.to_ne_bytes());
+            let mut told: Vec<(u16, &[u8])> = vec![(2, &mark), (3, &family)];
+            if server.is_some() {
+                told.push((4, &address));
+            }
+            answer(0, &attributes(&told))
+        };
+        let (listing, settled, _) = collected(
+            None,
+            vec![
+                [marked(2, None), service_answer(0, 1), marked(10, None)].concat(),
+                done(0, &[]),
+                [
+                    marked(10, Some(30)),
+                    server_answer(1, 20),
+                    marked(2, Some(10)),
+                ]
+                .concat(),
+                done(0, &[]),
+            ],
+        );
+        let found: Vec<String> = listing
+            .services
+            .iter()
+            .map(|configured| configured.servers[0].address.to_string())
+            .collect();
+        assert_eq!(found, ["10.0.0.10", "10.0.0.20", "10.0.0.30"]);
+        assert!(settled);
+    }
+
+    #[test]
+    fn one_service_is_asked_for_by_its_key() {
+        for word in ["192.0.2.1", "fwmark6:7"] {
+            let (_, _, kernel) = collected(
+                Some(word),
+                vec![service_answer(0, 1), acknowledged(&[]), done(0, &[])],
+            );
+            let key: ServiceKey = word.parse().unwrap();
+            let [_, service, servers] = kernel.sent() else {
+                panic!("{word}")
+            };
+            let request = Request::new(uapi::IPVS_IPSEC_CMD_SERVICE_GET, &SERVICE);
+            assert!(service.ends_with(&key.in_service(request).attributes()));
+            let request = Request::new(uapi::IPVS_IPSEC_CMD_SERVER_GET, &SERVER);
+            assert!(servers.ends_with(&key.in_server(request).attributes()));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use netlink_packet_core::{DecodeError, parse_ip, parse_u16_be, parse_u32, parse_u64_be};
 use serde::{Serialize, Serializer};
 
-use super::{State, each, required};
+use super::{Method, State, each, required};
 use crate::uapi;
 
 /// An entry as the kernel tells it.
@@ -17,6 +17,7 @@ pub(crate) struct Entry {
     pub(crate) service: IpAddr,
     pub(crate) service_port: u16,
     pub(crate) server: IpAddr,
+    pub(crate) method: Method,
     pub(crate) state: State,
     pub(crate) expires_ms: u32,
     #[serde(serialize_with = "hex")]
@@ -30,6 +31,7 @@ impl Entry {
     pub(crate) fn decode(attributes: &[u8]) -> Result<Self, DecodeError> {
         let (mut client, mut service, mut server) = (None, None, None);
         let (mut client_port, mut service_port) = (0, 0);
+        let mut method = Method::default();
         let mut state = State::default();
         let mut expires_ms = 0;
         let (mut initiator_spi, mut responder_spi) = (0, 0);
@@ -41,6 +43,7 @@ impl Entry {
                 uapi::IPVS_IPSEC_A_ENTRY_SERVICE => service = Some(parse_ip(value)?),
                 uapi::IPVS_IPSEC_A_ENTRY_SERVICE_PORT => service_port = parse_u16_be(value)?,
                 uapi::IPVS_IPSEC_A_ENTRY_SERVER => server = Some(parse_ip(value)?),
+                uapi::IPVS_IPSEC_A_ENTRY_METHOD => method = Method(parse_u32(value)?),
                 uapi::IPVS_IPSEC_A_ENTRY_STATE => state = State(parse_u32(value)?),
                 uapi::IPVS_IPSEC_A_ENTRY_EXPIRES => expires_ms = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_ENTRY_INITIATOR_SPI => initiator_spi = parse_u64_be(value)?,
@@ -55,6 +58,7 @@ impl Entry {
             service: required(service, "service of an entry")?,
             service_port,
             server: required(server, "server of an entry")?,
+            method,
             state,
             expires_ms,
             initiator_spi,
@@ -90,10 +94,11 @@ mod tests {
             (3, &[192, 0, 2, 1]),
             (4, &4500u16.to_be_bytes()),
             (5, &[10, 0, 0, 11]),
-            (6, &1u32.to_ne_bytes()),
-            (7, &28_798_999u32.to_ne_bytes()),
-            (8, &0x0123_4567_89ab_cdefu64.to_be_bytes()),
-            (9, &0xau64.to_be_bytes()),
+            (6, &3u32.to_ne_bytes()),
+            (7, &1u32.to_ne_bytes()),
+            (8, &28_798_999u32.to_ne_bytes()),
+            (9, &0x0123_4567_89ab_cdefu64.to_be_bytes()),
+            (10, &0xau64.to_be_bytes()),
             (99, &[]),
         ])
     }
@@ -107,7 +112,7 @@ mod tests {
             serde_json::to_string(&entry).unwrap(),
             concat!(
                 r#"{"client":"198.51.100.7","client_port":500,"service":"192.0.2.1","service_port":4500,"#,
-                r#""server":"10.0.0.11","state":"established","expires_ms":28798999,"#,
+                r#""server":"10.0.0.11","method":"dr","state":"established","expires_ms":28798999,"#,
                 r#""initiator_spi":"0123456789abcdef","responder_spi":"000000000000000a"}"#
             )
         );

@@ -3,10 +3,12 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{DecodeError, parse_ip, parse_u32};
+use netlink_packet_core::{DecodeError, parse_ip, parse_u16_be, parse_u32};
 use serde::Serialize;
 
-use super::{Method, each, parse_uint, required};
+use super::key::KeyParts;
+use super::{Counters, Method, ServiceKey, Traffic, TunnelFlags, TunnelType, each, required};
+use crate::names::SERVER;
 use crate::uapi;
 
 /// A real server as the kernel tells it.
@@ -14,50 +16,86 @@ use crate::uapi;
 pub(crate) struct Server {
     /// Where it belongs; a listing tells that by the place it stands in.
     #[serde(skip)]
-    pub(crate) service: IpAddr,
+    pub(crate) service: ServiceKey,
     pub(crate) address: IpAddr,
     pub(crate) method: Method,
     pub(crate) weight: u32,
+    /// With method tun only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tunnel: Option<Tunnel>,
+    pub(crate) encap: bool,
+    pub(crate) upper_threshold: u32,
+    pub(crate) lower_threshold: u32,
     pub(crate) established: u32,
     pub(crate) initial: u32,
-    pub(crate) conns: u64,
-    pub(crate) in_packets: u64,
-    pub(crate) in_bytes: u64,
+    pub(crate) persistent: u32,
+    #[serde(flatten)]
+    pub(crate) traffic: Traffic,
+    pub(crate) drops: Counters,
+}
+
+/// What method tun puts around a packet.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Tunnel {
+    #[serde(rename = "type")]
+    pub(crate) kind: TunnelType,
+    pub(crate) port: u16,
+    pub(crate) flags: TunnelFlags,
 }
 
 impl Server {
     /// Reads the attributes of one message.
     pub(crate) fn decode(attributes: &[u8]) -> Result<Self, DecodeError> {
-        let (mut service, mut address) = (None, None);
+        let mut key = KeyParts::default();
+        let mut address = None;
         let mut method = Method::default();
-        let (mut weight, mut established, mut initial) = (0, 0, 0);
-        let (mut conns, mut in_packets, mut in_bytes) = (0, 0, 0);
+        let mut tunnel = Tunnel::default();
+        let (mut weight, mut encap) = (0, false);
+        let (mut upper_threshold, mut lower_threshold) = (0, 0);
+        let (mut established, mut initial, mut persistent) = (0, 0, 0);
+        let mut traffic = Traffic::default();
+        let mut drops = Counters::default();
         each(attributes, |kind, attribute| {
             let value = attribute.value();
             match kind {
-                uapi::IPVS_IPSEC_A_SERVER_SERVICE => service = Some(parse_ip(value)?),
+                uapi::IPVS_IPSEC_A_SERVER_SERVICE => key.address = Some(parse_ip(value)?),
+                uapi::IPVS_IPSEC_A_SERVER_MARK => key.mark = Some(parse_u32(value)?),
+                uapi::IPVS_IPSEC_A_SERVER_FAMILY => key.family = Some(parse_u32(value)?),
                 uapi::IPVS_IPSEC_A_SERVER_ADDRESS => address = Some(parse_ip(value)?),
                 uapi::IPVS_IPSEC_A_SERVER_METHOD => method = Method(parse_u32(value)?),
                 uapi::IPVS_IPSEC_A_SERVER_WEIGHT => weight = parse_u32(value)?,
+                uapi::IPVS_IPSEC_A_SERVER_TUNNEL_TYPE => {
+                    tunnel.kind = TunnelType(parse_u32(value)?);
+                }
+                uapi::IPVS_IPSEC_A_SERVER_TUNNEL_PORT => tunnel.port = parse_u16_be(value)?,
+                uapi::IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS => {
+                    tunnel.flags = TunnelFlags(parse_u32(value)?);
+                }
+                uapi::IPVS_IPSEC_A_SERVER_ENCAP => encap = parse_u32(value)? != 0,
+                uapi::IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD => upper_threshold = parse_u32(value)?,
+                uapi::IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD => lower_threshold = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_SERVER_ESTABLISHED => established = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_SERVER_INITIAL => initial = parse_u32(value)?,
-                uapi::IPVS_IPSEC_A_SERVER_CONNS => conns = parse_uint(value)?,
-                uapi::IPVS_IPSEC_A_SERVER_IN_PACKETS => in_packets = parse_uint(value)?,
-                uapi::IPVS_IPSEC_A_SERVER_IN_BYTES => in_bytes = parse_uint(value)?,
-                _ => {}
+                uapi::IPVS_IPSEC_A_SERVER_PERSISTENT => persistent = parse_u32(value)?,
+                uapi::IPVS_IPSEC_A_SERVER_DROPS => drops = Counters::decode(value)?,
+                _ => traffic.take(&SERVER, kind, value)?,
             }
             Ok(())
         })?;
         Ok(Server {
-            service: required(service, "server of a service")?,
+            service: key.whole()?,
             address: required(address, "server")?,
             method,
             weight,
+            tunnel: (method == Method::TUN).then_some(tunnel),
+            encap,
+            upper_threshold,
+            lower_threshold,
             established,
             initial,
-            conns,
-            in_packets,
-            in_bytes,
+            persistent,
+            traffic,
+            drops,
         })
     }
 }
@@ -67,31 +105,88 @@ mod tests {
     use super::*;
     use crate::netlink::script::attributes;
 
+    fn example(method: u32) -> Vec<u8> {
+        let number = |number: u32| number.to_ne_bytes();
+        let drops = attributes(&[
+            (uapi::IPVS_IPSEC_A_COUNTERS_DROP_MTU, &number(1)),
+            (uapi::IPVS_IPSEC_A_COUNTERS_DROP_PATH_MTU, &number(2)),
+        ]);
+        attributes(&[
+            (1, &[192, 0, 2, 1]),
+            (4, &[10, 0, 0, 11]),
+            (5, &number(method)),
+            (6, &number(106)),
+            (7, &number(2)),
+            (8, &6080u16.to_be_bytes()),
+            (9, &number(1)),
+            (10, &number(1)),
+            (11, &number(111)),
+            (12, &number(112)),
+            (13, &number(113)),
+            (14, &number(114)),
+            (15, &number(115)),
+            (16, &number(116)),
+            (17, &117u64.to_ne_bytes()),
+            (18, &118u64.to_ne_bytes()),
+            (19, &number(119)),
+            (20, &number(120)),
+            (21, &number(121)),
+            (22, &number(122)),
+            (23, &number(123)),
+            (24, &number(124)),
+            (25, &number(125)),
+            (26 | 0x8000, &drops),
+            (27, b"tomorrow"),
+        ])
+    }
+
     #[test]
     fn all_attributes() {
-        let bytes = attributes(&[
-            (1, &[192, 0, 2, 1]),
-            (2, &[10, 0, 0, 11]),
-            (3, &3u32.to_ne_bytes()),
-            (4, &5u32.to_ne_bytes()),
-            (5, &2u32.to_ne_bytes()),
-            (6, &1u32.to_ne_bytes()),
-            (7, &9u32.to_ne_bytes()),
-            (8, &8u64.to_ne_bytes()),
-            (9, &7u64.to_ne_bytes()),
-            (10, b"tomorrow"),
-        ]);
-        let server = Server::decode(&bytes).unwrap();
-        assert_eq!(server.service, IpAddr::from([192, 0, 2, 1]));
+        let server = Server::decode(&example(2)).unwrap();
+        assert_eq!(
+            server.service,
+            ServiceKey::Address {
+                address: [192, 0, 2, 1].into()
+            }
+        );
         assert_eq!(
             serde_json::to_string(&server).unwrap(),
-            r#"{"address":"10.0.0.11","method":"dr","weight":5,"established":2,"initial":1,"conns":9,"in_packets":8,"in_bytes":7}"#
+            concat!(
+                r#"{"address":"10.0.0.11","method":"tun","weight":106,"#,
+                r#""tunnel":{"type":"gue","port":6080,"flags":["csum"]},"encap":true,"#,
+                r#""upper_threshold":111,"lower_threshold":112,"#,
+                r#""established":113,"initial":114,"persistent":115,"#,
+                r#""conns":116,"in_packets":117,"in_bytes":118,"out_packets":119,"out_bytes":120,"#,
+                r#""cps":121,"in_pps":122,"out_pps":123,"in_bps":124,"out_bps":125,"#,
+                r#""drops":{"drop_mtu":1,"drop_path_mtu":2}}"#
+            )
         );
     }
 
     #[test]
-    fn both_addresses_are_needed() {
+    fn only_tun_has_a_tunnel() {
+        for (method, has) in [(0, false), (1, false), (2, true), (3, false)] {
+            let server = Server::decode(&example(method)).unwrap();
+            assert_eq!(server.tunnel.is_some(), has);
+            let json = serde_json::to_string(&server).unwrap();
+            assert_eq!(json.contains("tunnel"), has);
+        }
+    }
+
+    #[test]
+    fn of_a_service_by_mark() {
+        let number = |number: u32| number.to_ne_bytes();
+        let server = Server::decode(&attributes(&[
+            (2, &number(7)),
+            (3, &number(10)),
+            (4, &[10, 0, 0, 11]),
+        ]));
+        assert_eq!(server.unwrap().service, "fwmark6:7".parse().unwrap());
+    }
+
+    #[test]
+    fn service_and_address_are_needed() {
         assert!(Server::decode(&attributes(&[(1, &[192, 0, 2, 1])])).is_err());
-        assert!(Server::decode(&attributes(&[(2, &[10, 0, 0, 11])])).is_err());
+        assert!(Server::decode(&attributes(&[(4, &[10, 0, 0, 11])])).is_err());
     }
 }

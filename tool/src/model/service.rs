@@ -1,49 +1,67 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A virtual service.
 
-use std::net::IpAddr;
-
-use netlink_packet_core::{DecodeError, parse_ip, parse_string};
+use netlink_packet_core::{DecodeError, parse_ip, parse_string, parse_u32};
 use serde::Serialize;
 
-use super::{each, parse_uint, required};
+use super::key::KeyParts;
+use super::{Counters, SchedulerFlags, ServiceKey, Traffic, each};
+use crate::names::SERVICE;
 use crate::uapi;
 
 /// A virtual service as the kernel tells it. How many servers it has is seen from the servers
 /// themselves.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Service {
-    pub(crate) address: IpAddr,
+    #[serde(flatten)]
+    pub(crate) key: ServiceKey,
     pub(crate) scheduler: String,
-    pub(crate) conns: u64,
-    pub(crate) in_packets: u64,
-    pub(crate) in_bytes: u64,
+    pub(crate) scheduler_flags: SchedulerFlags,
+    pub(crate) persistence_timeout: u32,
+    pub(crate) persistence_prefix: u32,
+    #[serde(flatten)]
+    pub(crate) traffic: Traffic,
+    pub(crate) drops: Counters,
 }
 
 impl Service {
     /// Reads the attributes of one message.
     pub(crate) fn decode(attributes: &[u8]) -> Result<Self, DecodeError> {
-        let mut address = None;
+        let mut key = KeyParts::default();
         let mut scheduler = String::new();
-        let (mut conns, mut in_packets, mut in_bytes) = (0, 0, 0);
+        let mut scheduler_flags = SchedulerFlags::default();
+        let (mut persistence_timeout, mut persistence_prefix) = (0, 0);
+        let mut traffic = Traffic::default();
+        let mut drops = Counters::default();
         each(attributes, |kind, attribute| {
             let value = attribute.value();
             match kind {
-                uapi::IPVS_IPSEC_A_SERVICE_ADDRESS => address = Some(parse_ip(value)?),
+                uapi::IPVS_IPSEC_A_SERVICE_ADDRESS => key.address = Some(parse_ip(value)?),
+                uapi::IPVS_IPSEC_A_SERVICE_MARK => key.mark = Some(parse_u32(value)?),
+                uapi::IPVS_IPSEC_A_SERVICE_FAMILY => key.family = Some(parse_u32(value)?),
                 uapi::IPVS_IPSEC_A_SERVICE_SCHEDULER => scheduler = parse_string(value)?,
-                uapi::IPVS_IPSEC_A_SERVICE_CONNS => conns = parse_uint(value)?,
-                uapi::IPVS_IPSEC_A_SERVICE_IN_PACKETS => in_packets = parse_uint(value)?,
-                uapi::IPVS_IPSEC_A_SERVICE_IN_BYTES => in_bytes = parse_uint(value)?,
-                _ => {}
+                uapi::IPVS_IPSEC_A_SERVICE_SCHEDULER_FLAGS => {
+                    scheduler_flags = SchedulerFlags(parse_u32(value)?);
+                }
+                uapi::IPVS_IPSEC_A_SERVICE_PERSISTENCE_TIMEOUT => {
+                    persistence_timeout = parse_u32(value)?;
+                }
+                uapi::IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX => {
+                    persistence_prefix = parse_u32(value)?;
+                }
+                uapi::IPVS_IPSEC_A_SERVICE_DROPS => drops = Counters::decode(value)?,
+                _ => traffic.take(&SERVICE, kind, value)?,
             }
             Ok(())
         })?;
         Ok(Service {
-            address: required(address, "service")?,
+            key: key.whole()?,
             scheduler,
-            conns,
-            in_packets,
-            in_bytes,
+            scheduler_flags,
+            persistence_timeout,
+            persistence_prefix,
+            traffic,
+            drops,
         })
     }
 }
@@ -55,35 +73,54 @@ mod tests {
 
     #[test]
     fn all_attributes_and_one_of_tomorrow() {
+        let number = |number: u32| number.to_ne_bytes();
+        let drops = attributes(&[(uapi::IPVS_IPSEC_A_COUNTERS_DROP_NO_SERVER, &number(4))]);
         let bytes = attributes(&[
             (1, &[192, 0, 2, 1]),
-            (2, b"wrr\0"),
-            (3, &2u32.to_ne_bytes()),
-            (4, &9u32.to_ne_bytes()),
-            (5, &8u64.to_ne_bytes()),
-            (6, &(1u64 << 40).to_ne_bytes()),
+            (4, b"sh\0"),
+            (5, &number(3)),
+            (6, &number(300)),
+            (7, &number(24)),
+            (8, &number(2)),
+            (9, &number(9)),
+            (10, &8u64.to_ne_bytes()),
+            (11, &(1u64 << 40).to_ne_bytes()),
+            (12, &number(12)),
+            (13, &number(13)),
+            (14, &number(14)),
+            (15, &number(15)),
+            (16, &number(16)),
+            (17, &number(17)),
+            (18, &number(18)),
+            (19 | 0x8000, &drops),
             (77, b"tomorrow"),
         ]);
-        let service = Service::decode(&bytes).unwrap();
         assert_eq!(
-            service,
-            Service {
-                address: [192, 0, 2, 1].into(),
-                scheduler: "wrr".into(),
-                conns: 9,
-                in_packets: 8,
-                in_bytes: 1 << 40
-            }
-        );
-        assert_eq!(
-            serde_json::to_string(&service).unwrap(),
-            r#"{"address":"192.0.2.1","scheduler":"wrr","conns":9,"in_packets":8,"in_bytes":1099511627776}"#
+            serde_json::to_string(&Service::decode(&bytes).unwrap()).unwrap(),
+            concat!(
+                r#"{"address":"192.0.2.1","scheduler":"sh","scheduler_flags":["fallback","port"],"#,
+                r#""persistence_timeout":300,"persistence_prefix":24,"#,
+                r#""conns":9,"in_packets":8,"in_bytes":1099511627776,"out_packets":12,"out_bytes":13,"#,
+                r#""cps":14,"in_pps":15,"out_pps":16,"in_bps":17,"out_bps":18,"#,
+                r#""drops":{"drop_no_server":4}}"#
+            )
         );
     }
 
     #[test]
-    fn nothing_without_an_address() {
-        assert!(Service::decode(&attributes(&[(2, b"wrr\0")])).is_err());
+    fn by_mark() {
+        let begin = |family: u32| {
+            let bytes = attributes(&[(2, &7u32.to_ne_bytes()), (3, &family.to_ne_bytes())]);
+            serde_json::to_string(&Service::decode(&bytes).unwrap()).unwrap()
+        };
+        assert!(begin(2).starts_with(r#"{"fwmark":7,"family":"inet","scheduler":"#));
+        assert!(begin(10).starts_with(r#"{"fwmark":7,"family":"inet6","scheduler":"#));
+    }
+
+    #[test]
+    fn nothing_without_a_key() {
+        assert!(Service::decode(&attributes(&[(4, b"wrr\0")])).is_err());
+        assert!(Service::decode(&attributes(&[(2, &7u32.to_ne_bytes())])).is_err());
         assert!(Service::decode(&attributes(&[(1, &[1, 2, 3])])).is_err());
         assert!(Service::decode(&[8, 0, 1]).is_err());
     }

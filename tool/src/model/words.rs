@@ -16,6 +16,13 @@ const METHODS: [(u32, &str, &str); 4] = [
     (uapi::IPVS_IPSEC_METHOD_DR, "dr", "Route"),
 ];
 
+/// Number and name in the spec and on the command line.
+const TUNNEL_TYPES: [(u32, &str); 3] = [
+    (uapi::IPVS_IPSEC_TUNNEL_TYPE_IPIP, "ipip"),
+    (uapi::IPVS_IPSEC_TUNNEL_TYPE_GRE, "gre"),
+    (uapi::IPVS_IPSEC_TUNNEL_TYPE_GUE, "gue"),
+];
+
 /// Number and name in the spec.
 const STATES: [(u32, &str); 2] = [
     (uapi::IPVS_IPSEC_STATE_INITIAL, "initial"),
@@ -27,6 +34,9 @@ const STATES: [(u32, &str); 2] = [
 pub(crate) struct Method(pub(crate) u32);
 
 impl Method {
+    pub(crate) const NAT: Self = Method(uapi::IPVS_IPSEC_METHOD_NAT);
+    pub(crate) const TUN: Self = Method(uapi::IPVS_IPSEC_METHOD_TUN);
+
     /// What can be said on the command line.
     pub(crate) fn names() -> [&'static str; METHODS.len()] {
         METHODS.map(|(_, name, _)| name)
@@ -62,6 +72,43 @@ impl Serialize for Method {
     }
 }
 
+/// What method tun puts around a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TunnelType(pub(crate) u32);
+
+impl TunnelType {
+    pub(crate) const IPIP: Self = TunnelType(uapi::IPVS_IPSEC_TUNNEL_TYPE_IPIP);
+    pub(crate) const GUE: Self = TunnelType(uapi::IPVS_IPSEC_TUNNEL_TYPE_GUE);
+
+    /// What can be said on the command line.
+    pub(crate) fn names() -> [&'static str; TUNNEL_TYPES.len()] {
+        TUNNEL_TYPES.map(|(_, name)| name)
+    }
+
+    /// The type of that name.
+    pub(crate) fn from_name(name: &str) -> Result<Self, &'static str> {
+        let found = TUNNEL_TYPES.iter().find(|(_, known)| *known == name);
+        found
+            .map(|(number, _)| TunnelType(*number))
+            .ok_or("no such type of tunnel")
+    }
+}
+
+impl fmt::Display for TunnelType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match TUNNEL_TYPES.iter().find(|(number, _)| *number == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "tunnel-type-{}", self.0),
+        }
+    }
+}
+
+impl Serialize for TunnelType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// State of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State(pub(crate) u32);
@@ -90,12 +137,25 @@ mod tests {
         for name in Method::names() {
             assert_eq!(Method::from_name(name).unwrap().to_string(), name);
         }
-        assert_eq!(Method::from_name("dr").unwrap().forward(), "Route");
+        let words = Method::names().map(|name| Method::from_name(name).unwrap().forward());
+        assert_eq!(Method::names(), ["nat", "local", "tun", "dr"]);
+        assert_eq!(words, ["Masq", "Local", "Tunnel", "Route"]);
         assert!(Method::from_name("gre").is_err());
     }
 
     #[test]
+    fn tunnels_go_both_ways() {
+        assert_eq!(TunnelType::names(), ["ipip", "gre", "gue"]);
+        for (number, name) in (0..).zip(TunnelType::names()) {
+            assert_eq!(TunnelType::from_name(name), Ok(TunnelType(number)));
+            assert_eq!(TunnelType(number).to_string(), name);
+        }
+        assert!(TunnelType::from_name("vxlan").is_err());
+    }
+
+    #[test]
     fn strangers_are_numbers() {
+        assert_eq!(TunnelType(9).to_string(), "tunnel-type-9");
         assert_eq!(Method(9).to_string(), "method-9");
         assert_eq!(Method(9).forward(), "method-9");
         assert_eq!(State(9).to_string(), "state-9");

@@ -128,7 +128,7 @@ mod tests {
     fn sent() -> Vec<u8> {
         Request::new(5, &SERVER)
             .address(1, "192.0.2.1".parse().unwrap())
-            .u32(4, 65536)
+            .u32(6, 65536)
             .message(0x21, 5, 1)
     }
 
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_missing_attribute() {
-        let missing = attribute(NLMSGERR_ATTR_MISS_TYPE, &2u32.to_ne_bytes());
+        let missing = attribute(NLMSGERR_ATTR_MISS_TYPE, &4u32.to_ne_bytes());
         let ack = of_done(NLM_F_ACK_TLVS, &missing).unwrap();
         assert_eq!(refusal(ack).missing.as_deref(), Some("address"));
     }

@@ -46,6 +46,11 @@ impl Request {
         self.bytes(kind, value.to_ne_bytes().to_vec())
     }
 
+    /// Adds a port, in network byte order.
+    pub(crate) fn port(self, kind: u16, value: u16) -> Self {
+        self.bytes(kind, value.to_be_bytes().to_vec())
+    }
+
     /// Adds a string, with the NUL that ends it.
     pub(crate) fn string(self, kind: u16, value: &str) -> Self {
         self.bytes(kind, [value.as_bytes(), &[0]].concat())
@@ -54,6 +59,12 @@ impl Request {
     fn bytes(mut self, kind: u16, value: Vec<u8>) -> Self {
         self.attributes.push(DefaultNla::new(kind, value));
         self
+    }
+
+    /// The command's number.
+    #[cfg(test)]
+    pub(crate) fn command(&self) -> u8 {
+        self.command
     }
 
     /// The names of this request's attributes.

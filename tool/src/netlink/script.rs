@@ -64,6 +64,11 @@ pub(crate) fn connection(answers: Vec<Vec<u8>>) -> Connection<Script> {
 }
 
 impl Connection<Script> {
+    /// The messages that were sent.
+    pub(crate) fn sent(&self) -> &[Vec<u8>] {
+        &self.wire.sent
+    }
+
     /// Genl commands of the messages that were sent.
     pub(crate) fn commands(&self) -> Vec<u8> {
         self.wire

@@ -183,7 +183,7 @@ fn the_real_kernel_answers_dumps_and_refuses() {
             bad: Some(name),
             missing: None,
         }) => {
-            assert_eq!(name, "scheduler");
+            assert_eq!(name, "mark");
         }
         other => panic!("{other:?}"),
     }

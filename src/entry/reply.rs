@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Answers of servers, and the entries they belong to, where addresses are translated.
+
+use super::{
+    table::{fold, Entries, EntryNode, BY_REPLY, BY_REPLY_ADDRESS},
+    Entry,
+};
+use crate::{addr::Addr, ike::state::State, kapi::rcu::Guard, server::Method};
+use kernel::sync::atomic::Relaxed;
+
+/// UDP/RIP:PORT -> CIP:CPORT, an answer of a server whose address is translated.
+#[derive(Clone, Copy)]
+pub(crate) struct Reply {
+    /// Address of the server (RIP).
+    pub(crate) server: Addr,
+    /// Address of the initiator (CIP).
+    pub(crate) client: Addr,
+    /// UDP port of the initiator.
+    pub(crate) client_port: u16,
+    /// UDP port of the server, and of the service.
+    pub(crate) port: u16,
+}
+
+/// What was found by an answer.
+pub(crate) enum Found<'g> {
+    /// An entry.
+    Alive(&'g EntryNode),
+    /// An entry that has just ended.
+    Dead,
+}
+
+impl Entry {
+    /// Whether answers of its server come with this.
+    fn is_answered_by(&self, reply: &Reply) -> bool {
+        self.flow.client_port == reply.client_port
+            && self.flow.vip_port == reply.port
+            && self.is_answered_from(&reply.server, &reply.client)
+    }
+
+    /// Whether answers of its server come from and to these.
+    fn is_answered_from(&self, server: &Addr, client: &Addr) -> bool {
+        self.flow.client == *client && self.server.address == *server
+    }
+}
+
+impl Entries {
+    /// The entry that an answer in UDP belongs to.
+    pub(crate) fn by_reply<'g>(
+        &'g self,
+        guard: &'g Guard,
+        reply: &Reply,
+        now: u64,
+    ) -> Option<Found<'g>> {
+        let hash = self.reply_hash(reply);
+        let find = |wanted: &dyn Fn(&Entry) -> bool| {
+            self.table.find::<BY_REPLY>(guard, hash, |entry| {
+                entry.is_answered_by(reply) && wanted(entry)
+            })
+        };
+        let is_alive = |entry: &Entry| entry.state(now).is_some();
+        // Most answers have just one entry, which is alive.
+        let found = find(&|_| true)?;
+        let alive = Some(found).filter(|found| is_alive(found));
+        Some(match alive.or_else(|| find(&is_alive)) {
+            Some(entry) => Found::Alive(entry),
+            None => Found::Dead,
+        })
+    }
+
+    /// The entry that an answer without ports belongs to, the one established last; if none is,
+    /// one in state initial.
+    pub(crate) fn by_reply_address<'g>(
+        &'g self,
+        guard: &'g Guard,
+        server: &Addr,
+        client: &Addr,
+        now: u64,
+    ) -> Option<Found<'g>> {
+        let find = |state: State, wanted: &dyn Fn(&Entry) -> bool| {
+            let hash = self.address_hash(client, server, state);
+            self.table.find::<BY_REPLY_ADDRESS>(guard, hash, |entry| {
+                entry.is_answered_from(server, client) && wanted(entry)
+            })
+        };
+        let (established, initial) = (State::Established, State::Initial);
+        let alive = |state| find(state, &|entry| entry.state(now) == Some(state));
+        let found = alive(established).or_else(|| alive(initial));
+        match found {
+            Some(entry) => Some(Found::Alive(entry)),
+            None => [established, initial]
+                .into_iter()
+                .find_map(|state| find(state, &|_| true))
+                .map(|_| Found::Dead),
+        }
+    }
+
+    /// Whether there are entries whose server's address is translated.
+    #[inline]
+    pub(crate) fn has_translated(&self) -> bool {
+        self.translated.load(Relaxed) > 0
+    }
+
+    /// Whether there are entries whose server gets ESP in UDP.
+    pub(crate) fn has_encap(&self) -> bool {
+        self.encap.load(Relaxed) > 0
+    }
+
+    /// Counts entries that are made, or go, by the method of their server.
+    pub(super) fn tally_method(&self, method: Method, n: i32) {
+        if let Method::Nat { encap } = method {
+            self.translated.add(n, Relaxed);
+            if encap {
+                self.encap.add(n, Relaxed);
+            }
+        }
+    }
+
+    pub(super) fn reply_hash(&self, reply: &Reply) -> u32 {
+        let ports = u64::from(reply.client_port) << 16 | u64::from(reply.port);
+        let address = self.pair_hash(&reply.server, &reply.client);
+        fold(self.key.hash3([address, ports, 0]))
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changes to a packet that leave its headers where they are.
+
+use super::{Bytes, Packet};
+use crate::{
+    addr::{Addr, Family},
+    kapi::bindings,
+    proto::Payload,
+};
+use kernel::{error::to_result, prelude::*};
+
+const PROTOCOL_UDP: u8 = 17;
+
+/// Bytes of a UDP header, and where its checksum stands.
+const UDP_LEN: usize = 8;
+const UDP_CHECKSUM: usize = 6;
+
+/// One end of a packet.
+#[derive(Clone, Copy)]
+enum End {
+    Source,
+    Destination,
+}
+
+impl Packet<'_> {
+    /// Lets the packet live one hop less.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` when the packet is shared and cannot be copied.
+    #[inline]
+    pub(crate) fn decrease_ttl(&mut self) -> Result {
+        self.make_writable(self.header_len())?;
+        // SAFETY: The header is there, and now ours alone.
+        unsafe {
+            match self.family {
+                Family::V4 => {
+                    bindings::ipvs_ipsec_ip_decrease_ttl(bindings::ipvs_ipsec_ip_hdr(self.as_ptr()))
+                }
+                Family::V6 => {
+                    let header = bindings::ipvs_ipsec_ipv6_hdr(self.as_ptr());
+                    (*header).hop_limit = (*header).hop_limit.saturating_sub(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the packet to another address of its family. The checksums of IP and UDP follow.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` when the packet is shared and cannot be copied; `EINVAL` if it has less than a UDP
+    /// header, or for an address of the other family.
+    pub(crate) fn set_destination(&mut self, to: &Addr) -> Result {
+        self.set_address(End::Destination, to)
+    }
+
+    /// Has the packet come from another address of its family, likewise.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packet::set_destination`].
+    pub(crate) fn set_source(&mut self, to: &Addr) -> Result {
+        self.set_address(End::Source, to)
+    }
+
+    fn set_address(&mut self, end: End, to: &Addr) -> Result {
+        let has_udp = self.protocol == PROTOCOL_UDP && !self.is_later_fragment();
+        let udp_len = if has_udp { UDP_LEN } else { 0 };
+        self.make_writable(self.header_len() + udp_len)?;
+        if has_udp {
+            self.replace_udp_pseudo_header(end, to)?;
+        }
+        let skb = self.as_ptr();
+        // SAFETY: The header is there, and ours alone since `make_writable`.
+        unsafe {
+            match (self.family, to) {
+                (Family::V4, Addr::V4(to)) => {
+                    let header = bindings::ipvs_ipsec_ip_hdr(skb);
+                    let addrs = &raw mut (*header).__bindgen_anon_1.addrs;
+                    let place = match end {
+                        End::Source => &raw mut (*addrs).saddr,
+                        End::Destination => &raw mut (*addrs).daddr,
+                    };
+                    let to = u32::from_ne_bytes(*to);
+                    bindings::ipvs_ipsec_csum_replace4(&raw mut (*header).check, *place, to);
+                    *place = to;
+                }
+                (Family::V6, Addr::V6(to)) => {
+                    let addrs =
+                        &raw mut (*bindings::ipvs_ipsec_ipv6_hdr(skb)).__bindgen_anon_1.addrs;
+                    match end {
+                        End::Source => (*addrs).saddr.in6_u.u6_addr8 = *to,
+                        End::Destination => (*addrs).daddr.in6_u.u6_addr8 = *to,
+                    }
+                }
+                _ => return Err(EINVAL),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the UDP checksum right for another address. None stays none, and a sum of zero is
+    /// written as ones (RFC 768).
+    fn replace_udp_pseudo_header(&mut self, end: End, to: &Addr) -> Result {
+        let from = match end {
+            End::Source => self.source(),
+            End::Destination => self.destination(),
+        };
+        let skb = self.as_ptr();
+        // SAFETY: `make_writable` has seen to it that the UDP header is linear and ours alone.
+        let sum = unsafe {
+            let header = bindings::ipvs_ipsec_skb_network_header(skb);
+            header.add(self.header_len() + UDP_CHECKSUM).cast::<u16>()
+        };
+        // SAFETY: As above; the sum may lie at any address.
+        unsafe {
+            let is_partial = bindings::ipvs_ipsec_skb_is_partial(skb);
+            let mut new = sum.read_unaligned();
+            if new == 0 && !is_partial {
+                return Ok(());
+            }
+            match (&from, to) {
+                (Addr::V4(from), Addr::V4(to)) => {
+                    let (from, to) = (u32::from_ne_bytes(*from), u32::from_ne_bytes(*to));
+                    bindings::inet_proto_csum_replace4(&mut new, skb, from, to, true);
+                }
+                (Addr::V6(from), Addr::V6(to)) => {
+                    let words = |bytes: &[u8; 16]| {
+                        let mut words = [0u32; 4];
+                        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+                            *word = u32::from_ne_bytes(bytes.try_into().unwrap_or_default());
+                        }
+                        words
+                    };
+                    let (from, to) = (words(from), words(to));
+                    bindings::inet_proto_csum_replace16(
+                        &mut new,
+                        skb,
+                        from.as_ptr(),
+                        to.as_ptr(),
+                        true,
+                    );
+                }
+                _ => return Err(EINVAL),
+            }
+            if new == 0 && !is_partial {
+                new = u16::MAX;
+            }
+            sum.write_unaligned(new);
+        }
+        Ok(())
+    }
+
+    /// Has the first `len` bytes from the network header on in linear memory that is ours alone.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` without the memory for it or if there are not as many.
+    pub(crate) fn make_writable(&mut self, len: usize) -> Result {
+        let len = c_uint::try_from(self.network + len).map_err(|_| EINVAL)?;
+        // SAFETY: `skb` is valid and ours. The header stays whole and linear.
+        to_result(unsafe { bindings::skb_ensure_writable(self.as_ptr(), len) })
+    }
+
+    /// Overwrites bytes at `offset` from what follows the network header on; `false` if they are
+    /// not [writable](Self::make_writable).
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) -> bool {
+        let position = self.transport.checked_add(offset).map(c_int::try_from);
+        let (Some(Ok(position)), Ok(len)) = (position, c_int::try_from(bytes.len())) else {
+            return false;
+        };
+        // SAFETY: `skb` is valid and ours; `bytes` are as long as we say.
+        unsafe {
+            bindings::skb_store_bits(self.as_ptr(), position, bytes.as_ptr().cast(), len) == 0
+        }
+    }
+
+    /// Finds the way to the packet's destination anew, after its source has changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of the look-up.
+    pub(crate) fn reroute(&mut self) -> Result {
+        if self.is_for_us() {
+            return Ok(());
+        }
+        let (net, skb) = (self.net.as_ptr(), self.as_ptr());
+        // SAFETY: `skb` is valid, ours, and has a route.
+        to_result(unsafe {
+            let socket = bindings::ipvs_ipsec_skb_sk(skb);
+            match self.family {
+                Family::V4 => {
+                    bindings::ip_route_me_harder(net, socket, skb, bindings::IPVS_IPSEC_RTN_LOCAL)
+                }
+                Family::V6 => bindings::ip6_route_me_harder(net, socket, skb),
+            }
+        })
+    }
+
+    /// Cuts off the first `len` bytes, so that the packet begins with an IP header of `family`
+    /// that was quoted in it. `false` if it has not as many, or no such header there.
+    pub(in crate::kapi) fn strip_to(&mut self, len: usize, family: Family) -> bool {
+        let header = Bytes {
+            skb: self.skb,
+            begin: self.network + len,
+        };
+        let Some([first]) = header.array(0) else {
+            return false;
+        };
+        let header_len = match (family, first >> 4) {
+            (Family::V4, 4) => usize::from(first & 0xf) * 4,
+            (Family::V6, 6) => 40,
+            _ => return false,
+        };
+        if header_len < 20 {
+            return false;
+        }
+        let (Ok(cut), Ok(pull)) = ((self.network + len).try_into(), header_len.try_into()) else {
+            return false;
+        };
+        let skb = self.as_ptr();
+        // SAFETY: `skb` is valid and ours. The functions fail if there are not as many bytes.
+        unsafe {
+            if bindings::ipvs_ipsec_pskb_pull(skb, cut).is_null() {
+                return false;
+            }
+            bindings::ipvs_ipsec_skb_reset_network_header(skb);
+            bindings::ipvs_ipsec_skb_clear_cb(skb);
+            if !bindings::ipvs_ipsec_pskb_may_pull(skb, pull) {
+                return false;
+            }
+            bindings::ipvs_ipsec_skb_set_transport_header(skb, header_len.try_into().unwrap_or(0));
+        }
+        self.family = family;
+        self.network = 0;
+        self.transport = header_len;
+        true
+    }
+}

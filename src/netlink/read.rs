@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What requests say, as types.
+
+use crate::{
+    addr::{Addr, Family},
+    error::Refusal,
+    kapi::{genl::Request, skb::Shim},
+    sched::{self, Options, Scheduler},
+    server::{Limits, Method},
+    service::{Key, Persistence, Plan},
+    uapi::*,
+};
+use kernel::prelude::*;
+
+/// UDP port of GUE, as IANA has assigned it.
+const DEFAULT_TUNNEL_PORT: u16 = 6080;
+
+/// AF_INET and AF_INET6.
+const INET: u32 = 2;
+const INET6: u32 = 10;
+
+/// An address, which must be there.
+pub(super) fn address(request: &Request<'_>, kind: u32) -> Result<Addr, Refusal> {
+    let bytes = request.attribute(kind).ok_or(Refusal::Missing(kind))?;
+    Addr::from_bytes(bytes).ok_or(Refusal::NotAnAddress(kind))
+}
+
+/// An address for a new service or server.
+pub(super) fn unicast(request: &Request<'_>, kind: u32) -> Result<Addr, Refusal> {
+    let address = address(request, kind)?;
+    if address.is_unicast() {
+        Ok(address)
+    } else {
+        Err(Refusal::NotUnicast(kind))
+    }
+}
+
+/// A number of 32 bits, which need not be there.
+pub(super) fn number(request: &Request<'_>, kind: u32) -> Result<Option<u32>, Refusal> {
+    let Some(bytes) = request.attribute(kind) else {
+        return Ok(None);
+    };
+    let bytes = bytes.try_into().map_err(|_| Refusal::NotANumber(kind))?;
+    Ok(Some(u32::from_ne_bytes(bytes)))
+}
+
+/// What names a service.
+pub(super) fn service_key(request: &Request<'_>) -> Result<Key, Refusal> {
+    key(
+        request,
+        [
+            IPVS_IPSEC_A_SERVICE_ADDRESS,
+            IPVS_IPSEC_A_SERVICE_MARK,
+            IPVS_IPSEC_A_SERVICE_FAMILY,
+        ],
+    )
+}
+
+/// What names the service of a server.
+pub(super) fn server_key(request: &Request<'_>) -> Result<Key, Refusal> {
+    key(
+        request,
+        [
+            IPVS_IPSEC_A_SERVER_SERVICE,
+            IPVS_IPSEC_A_SERVER_MARK,
+            IPVS_IPSEC_A_SERVER_FAMILY,
+        ],
+    )
+}
+
+fn key(request: &Request<'_>, [vip, mark, family]: [u32; 3]) -> Result<Key, Refusal> {
+    let number_of_mark = number(request, mark)?;
+    match (request.attribute(vip).is_some(), number_of_mark) {
+        (true, Some(_)) => Err(Refusal::TwoKeys),
+        (true, None) => address(request, vip).map(Key::Address),
+        (false, None) => Err(Refusal::NoKey(vip)),
+        (false, Some(0)) => Err(Refusal::NoMark(mark)),
+        (false, Some(number_of_mark)) => {
+            let family = match number(request, family)?.ok_or(Refusal::Missing(family))? {
+                INET => Family::V4,
+                INET6 => Family::V6,
+                _ => return Err(Refusal::NotAFamily(family)),
+            };
+            Ok(Key::Mark(family, number_of_mark))
+        }
+    }
+}
+
+/// What is to be changed of a service's plan.
+pub(super) struct PlanChange {
+    scheduler: Option<&'static dyn Scheduler>,
+    options: Option<Options>,
+    timeout: Option<u32>,
+    prefix: Option<u8>,
+}
+
+impl PlanChange {
+    /// What a request says.
+    pub(super) fn of(request: &Request<'_>, family: Family) -> Result<Self, Refusal> {
+        let flags = number(request, IPVS_IPSEC_A_SERVICE_SCHEDULER_FLAGS)?;
+        let options = flags.map(|flags| Options {
+            fallback: flags & IPVS_IPSEC_SCHEDULER_FLAGS_FALLBACK != 0,
+            port: flags & IPVS_IPSEC_SCHEDULER_FLAGS_PORT != 0,
+        });
+        let prefix = number(request, IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX)?.map(|bits| {
+            u8::try_from(bits)
+                .ok()
+                .filter(|bits| (1..=family.bits()).contains(bits))
+                .ok_or(Refusal::NotAPrefix)
+        });
+        Ok(PlanChange {
+            scheduler: scheduler(request)?,
+            options,
+            timeout: number(request, IPVS_IPSEC_A_SERVICE_PERSISTENCE_TIMEOUT)?,
+            prefix: prefix.transpose()?,
+        })
+    }
+
+    /// Whether nothing is to be changed.
+    pub(super) fn is_none(&self) -> bool {
+        self.scheduler.is_none()
+            && self.options.is_none()
+            && self.timeout.is_none()
+            && self.prefix.is_none()
+    }
+
+    /// The changed plan.
+    pub(super) fn made_to(&self, old: &Plan) -> Plan {
+        let persistence = Persistence {
+            timeout: self.timeout.unwrap_or(old.persistence.timeout),
+            prefix: self.prefix.unwrap_or(old.persistence.prefix),
+        };
+        Plan {
+            scheduler: self.scheduler.unwrap_or(old.scheduler),
+            options: self.options.unwrap_or(old.options),
+            persistence,
+        }
+    }
+}
+
+fn scheduler(request: &Request<'_>) -> Result<Option<&'static dyn Scheduler>, Refusal> {
+    let Some(name) = request.attribute(IPVS_IPSEC_A_SERVICE_SCHEDULER) else {
+        return Ok(None);
+    };
+    let name = CStr::from_bytes_until_nul(name).map_err(|_| Refusal::UnknownScheduler)?;
+    sched::by_name(name)
+        .map(Some)
+        .ok_or(Refusal::UnknownScheduler)
+}
+
+/// How packets shall reach the server of this address: what a request says, and for the rest what
+/// was before.
+pub(super) fn method(
+    request: &Request<'_>,
+    service: &Key,
+    address: &Addr,
+    old: Option<Method>,
+) -> Result<Method, Refusal> {
+    let old_kind = match old {
+        Some(Method::Nat { .. }) => IPVS_IPSEC_METHOD_NAT,
+        Some(Method::Local) => IPVS_IPSEC_METHOD_LOCAL,
+        Some(Method::Tun(_)) => IPVS_IPSEC_METHOD_TUN,
+        Some(Method::Dr) | None => IPVS_IPSEC_METHOD_DR,
+    };
+    let kind = number(request, IPVS_IPSEC_A_SERVER_METHOD)?.unwrap_or(old_kind);
+    for tunnel in [
+        IPVS_IPSEC_A_SERVER_TUNNEL_TYPE,
+        IPVS_IPSEC_A_SERVER_TUNNEL_PORT,
+        IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS,
+    ] {
+        if kind != IPVS_IPSEC_METHOD_TUN && request.attribute(tunnel).is_some() {
+            return Err(Refusal::NotATunnel(tunnel));
+        }
+    }
+    let encap = number(request, IPVS_IPSEC_A_SERVER_ENCAP)?.map(|encap| encap != 0);
+    if kind != IPVS_IPSEC_METHOD_NAT && encap == Some(true) {
+        return Err(Refusal::EncapWithoutNat);
+    }
+    if kind != IPVS_IPSEC_METHOD_LOCAL && *service == Key::Address(*address) {
+        return Err(Refusal::ServerIsService);
+    }
+    if kind != IPVS_IPSEC_METHOD_TUN && service.family() != address.family() {
+        return Err(Refusal::OtherFamily);
+    }
+    match (kind, old) {
+        (IPVS_IPSEC_METHOD_NAT, Some(Method::Nat { encap: old })) => Ok(Method::Nat {
+            encap: encap.unwrap_or(old),
+        }),
+        (IPVS_IPSEC_METHOD_NAT, _) => Ok(Method::Nat {
+            encap: encap.unwrap_or(false),
+        }),
+        (IPVS_IPSEC_METHOD_LOCAL, _) => Ok(Method::Local),
+        (IPVS_IPSEC_METHOD_TUN, Some(Method::Tun(old))) => tunnel(request, old).map(Method::Tun),
+        (IPVS_IPSEC_METHOD_TUN, _) => tunnel(request, Shim::None).map(Method::Tun),
+        (IPVS_IPSEC_METHOD_DR, _) => Ok(Method::Dr),
+        _ => Err(Refusal::UnknownMethod),
+    }
+}
+
+fn tunnel(request: &Request<'_>, old: Shim) -> Result<Shim, Refusal> {
+    let (old_kind, old_port, old_checksum) = match old {
+        Shim::None => (IPVS_IPSEC_TUNNEL_TYPE_IPIP, DEFAULT_TUNNEL_PORT, false),
+        Shim::Gre { checksum } => (IPVS_IPSEC_TUNNEL_TYPE_GRE, DEFAULT_TUNNEL_PORT, checksum),
+        Shim::Gue { port, checksum } => (IPVS_IPSEC_TUNNEL_TYPE_GUE, port, checksum),
+    };
+    let port = match request.attribute(IPVS_IPSEC_A_SERVER_TUNNEL_PORT) {
+        None => old_port,
+        Some([0, 0]) => return Err(Refusal::NotAPort(IPVS_IPSEC_A_SERVER_TUNNEL_PORT)),
+        Some(bytes) => bytes
+            .try_into()
+            .map(u16::from_be_bytes)
+            .map_err(|_| Refusal::NotAPort(IPVS_IPSEC_A_SERVER_TUNNEL_PORT))?,
+    };
+    let flags = number(request, IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS)?;
+    let checksum = flags.map_or(old_checksum, |flags| {
+        flags & IPVS_IPSEC_TUNNEL_FLAGS_CSUM != 0
+    });
+    match number(request, IPVS_IPSEC_A_SERVER_TUNNEL_TYPE)?.unwrap_or(old_kind) {
+        IPVS_IPSEC_TUNNEL_TYPE_IPIP => Ok(Shim::None),
+        IPVS_IPSEC_TUNNEL_TYPE_GRE => Ok(Shim::Gre { checksum }),
+        IPVS_IPSEC_TUNNEL_TYPE_GUE => Ok(Shim::Gue { port, checksum }),
+        _ => Err(Refusal::UnknownTunnel),
+    }
+}
+
+/// How many entries a server shall have: what a request says, and for the rest what was before.
+pub(super) fn limits(request: &Request<'_>, old: Limits) -> Result<Limits, Refusal> {
+    let upper = number(request, IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD)?.unwrap_or(old.upper);
+    let lower = number(request, IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD)?.unwrap_or(old.lower);
+    if lower > upper {
+        return Err(Refusal::Thresholds);
+    }
+    Ok(Limits { upper, lower })
+}
