@@ -11,6 +11,7 @@ import pytest
 
 from kt import module
 from kt.bench import Bench
+from kt.dual import FAMILIES, Dual, Family
 from kt.genl import Genl
 from kt.kmsg import KernelLog, bad_lines, excerpt, memory_leaks
 from kt.net import Network, Ns
@@ -122,6 +123,29 @@ def bench(_bench: Bench) -> Bench:
     _bench.reopen()
     _bench.setup()
     return _bench
+
+
+@pytest.fixture(scope="session")
+def _dual() -> Iterator[Dual]:
+    """The topology of kt/dual.py, made once."""
+    dual = Dual("dual-")
+    yield dual
+    dual.close()
+
+
+@pytest.fixture
+def dual(_dual: Dual) -> Dual:
+    """The topology of both families, nothing configured."""
+    module.load()
+    _dual.reopen()
+    _dual.clear()
+    return _dual
+
+
+@pytest.fixture(params=[4, 6], ids=["v4", "v6"])
+def side(request: pytest.FixtureRequest) -> Family:
+    """The addresses of each family in turn."""
+    return FAMILIES[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which server a new initiator gets, and what happens to it when servers change.
 
+What each scheduler does is in test_schedulers.py.
+
 gen 10.1.0.1 ------ director ------ s1 10.2.1.1
 plays clients       VIP on lo  ---- s2 10.2.2.1
 192.0.2.0/24        rr, wrr    ---- s3 10.2.3.1
@@ -16,35 +18,28 @@ from kt.bench import DIRECTOR, VIP, Bench, server_address, verdicts
 from kt.packets import ICMP
 
 
-def spread(bench: Bench, clients: range) -> list[int]:
-    """How many of these new clients each server got."""
-    bench.drain()
-    bench.expect(*(bench.client(n).first() for n in clients), ike=len(clients))
-    return [len(packets) for packets in bench.arrived()]
-
-
 def test_rr_takes_turns_whatever_the_weights(bench: Bench) -> None:
     bench.setup("rr", [1, 5, 100])
-    assert spread(bench, range(1, 31)) == [10, 10, 10]
+    assert bench.spread(range(1, 31)) == [10, 10, 10]
 
 
 def test_wrr_follows_the_weights(bench: Bench) -> None:
     bench.setup("wrr", [1, 2, 3])
-    assert spread(bench, range(1, 61)) == [10, 20, 30]
+    assert bench.spread(range(1, 61)) == [10, 20, 30]
 
 
 def test_a_new_weight_counts_for_new_clients(bench: Bench) -> None:
     bench.setup("wrr", [1, 1, 1])
-    assert spread(bench, range(1, 31)) == [10, 10, 10]
+    assert bench.spread(range(1, 31)) == [10, 10, 10]
     bench.genl.do("server-set", service=VIP, address=server_address(1), weight=4)
-    assert spread(bench, range(31, 91)) == [40, 10, 10]
+    assert bench.spread(range(31, 91)) == [40, 10, 10]
 
 
 def test_a_new_scheduler_counts_for_new_clients(bench: Bench) -> None:
     bench.setup("rr", [1, 2, 3])
-    assert spread(bench, range(1, 31)) == [10, 10, 10]
+    assert bench.spread(range(1, 31)) == [10, 10, 10]
     bench.genl.do("service-set", address=VIP, scheduler="wrr")
-    assert spread(bench, range(31, 91)) == [10, 20, 30]
+    assert bench.spread(range(31, 91)) == [10, 20, 30]
 
 
 @pytest.mark.parametrize("scheduler", ["rr", "wrr"])
@@ -52,14 +47,14 @@ def test_weight_zero_gets_no_new_clients_and_keeps_the_old(bench: Bench, schedul
     bench.setup(scheduler, [1, 1, 1])
     client, server = bench.established()
     bench.genl.do("server-set", service=VIP, address=server_address(server), weight=0)
-    counted = spread(bench, range(2, 42))
+    counted = bench.spread(range(2, 42))
     assert counted.pop(server - 1) == 0
     assert counted == [20, 20]
     # Its client lives on: IKE, ESP, the flow to 4500, a restart.
     assert bench.server_of(client.later(), client.esp(), client.first()) == server
     assert bench.server_of(client.at(port=4500).natt_later()) == server
     bench.genl.do("server-set", service=VIP, address=server_address(server), weight=1)
-    assert spread(bench, range(42, 102)) == [20, 20, 20]
+    assert bench.spread(range(42, 102)) == [20, 20, 20]
 
 
 @pytest.mark.parametrize("weights", [[], [0], [0, 0, 0]])
@@ -76,9 +71,9 @@ def test_without_a_willing_server_new_clients_are_dropped(
 
 def test_an_added_server_takes_its_share(bench: Bench) -> None:
     bench.setup("rr", [1])
-    assert spread(bench, range(1, 6)) == [5, 0, 0]
+    assert bench.spread(range(1, 6)) == [5, 0, 0]
     bench.genl.do("server-new", service=VIP, address=server_address(2))
-    assert spread(bench, range(6, 26)) == [10, 10, 0]
+    assert bench.spread(range(6, 26)) == [10, 10, 0]
 
 
 def test_a_removed_servers_entries_are_dead_at_once(bench: Bench) -> None:

@@ -90,6 +90,17 @@ impl Addr {
         }
     }
 
+    /// Whether a router may send on what comes from the address: it is one host's, and means
+    /// that host on other links too (RFC 1122 section 3.2.1.3; RFC 4291 sections 2.5.2, 2.5.3,
+    /// 2.5.6 and 2.7).
+    pub fn may_be_forwarded(&self) -> bool {
+        let is_link_local = match self {
+            Addr::V4(_) => false,
+            Addr::V6([first, second, ..]) => *first == 0xfe && second & 0xc0 == 0x80,
+        };
+        self.is_unicast() && !self.is_loopback() && !is_link_local
+    }
+
     /// Two words that tell the address from every other of its family, for hashing.
     pub fn words(&self) -> [u64; 2] {
         match *self {
@@ -181,6 +192,11 @@ mod tests {
         assert!(!Addr::V6([0; 16]).is_loopback());
         assert!(Addr::V4([127, 9, 9, 9]).is_loopback());
         assert!(!Addr::V4([128, 0, 0, 1]).is_loopback());
+        assert!(!Addr::V6(one).may_be_forwarded());
+        assert!(!Addr::V6([0; 16]).may_be_forwarded());
+        assert!(!Addr::V4([127, 9, 9, 9]).may_be_forwarded());
+        assert!(!Addr::V4([0, 9, 9, 9]).may_be_forwarded());
+        assert!(Addr::V4([128, 0, 0, 1]).may_be_forwarded());
     }
 
     #[test]

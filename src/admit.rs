@@ -6,7 +6,7 @@ use crate::{
     addr::{Addr, Flow},
     entry::{
         table::{Entries, EntryNode},
-        Binding,
+        Binding, Entry, Form,
     },
     ike::{
         self,
@@ -75,6 +75,9 @@ pub(crate) fn admit<'g>(
         Outcome::Forward => {}
         Outcome::Drop => return Err(Reason::NotEstablished),
     }
+    if entry.server.wants_encap() {
+        arrival.note_form(entry, traffic);
+    }
     Ok(entry)
 }
 
@@ -107,6 +110,30 @@ impl<'g> Arrival<'g> {
         let vip = &self.vip;
         self.entries()
             .by_address(self.guard, &self.client, vip, self.now)
+    }
+
+    /// Remembers how the initiator sends ESP, as its server's answers must reach it likewise: both
+    /// in the entry that ESP is related to, and in that of the flow that ESP in UDP has.
+    fn note_form(&self, entry: &Entry, traffic: &Traffic) {
+        let form = match traffic {
+            Traffic::Esp => Form::Native,
+            Traffic::EspInUdp(_) => Form::InUdp,
+            _ => return,
+        };
+        if entry.form() == Some(form) {
+            return;
+        }
+        entry.set_form(form);
+        let other = match form {
+            Form::Native => self.known(&Ports {
+                source: ike::NATT_PORT,
+                destination: ike::NATT_PORT,
+            }),
+            Form::InUdp => self.related(),
+        };
+        if let Some(other) = other {
+            other.set_form(form);
+        }
     }
 
     /// The entry for an IKE message. What its SPI says goes before what its flow says: the flow

@@ -14,13 +14,16 @@ pub(crate) use expire::PERIOD as SWEEP_PERIOD;
 use crate::{
     addr::Flow,
     ike::{header::Header, state::State},
-    server::Server,
+    server::{Method, Server},
 };
 use kernel::sync::{
     atomic::{Atomic, Full, Relaxed},
     Arc,
 };
 use template::Template;
+
+/// Seconds for which a server that was removed may still answer.
+const LINGER: u64 = 60;
 
 /// An entry. Whatever changes in it is atomic; packets of many CPUs use it at once.
 pub(crate) struct Entry {
@@ -33,6 +36,16 @@ pub(crate) struct Entry {
     clock: Clock,
     initiator_spi: Atomic<u64>,
     responder_spi: Atomic<u64>,
+    form: Atomic<i32>,
+}
+
+/// How an initiator sends ESP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As it is.
+    Native,
+    /// In UDP.
+    InUdp,
 }
 
 /// What an entry is bound to.
@@ -53,7 +66,27 @@ impl Entry {
             clock,
             initiator_spi: Atomic::new(header.initiator_spi),
             responder_spi: Atomic::new(header.responder_spi),
+            form: Atomic::new(0),
         }
+    }
+
+    /// How its initiator was last seen to send ESP. Only asked for where the server is to get it
+    /// in UDP.
+    pub(crate) fn form(&self) -> Option<Form> {
+        match self.form.load(Relaxed) {
+            1 => Some(Form::Native),
+            2 => Some(Form::InUdp),
+            _ => None,
+        }
+    }
+
+    /// Remembers how its initiator sends ESP.
+    pub(crate) fn set_form(&self, form: Form) {
+        let form = match form {
+            Form::Native => 1,
+            Form::InUdp => 2,
+        };
+        self.form.store(form, Relaxed);
     }
 
     /// What it is bound to.
@@ -71,6 +104,19 @@ impl Entry {
         self.clock
             .state(now)
             .filter(|_| !self.server.account.is_dead())
+    }
+
+    /// Whether its timer has ended.
+    fn has_expired(&self, now: u64) -> bool {
+        let word = self.clock.0.load(Relaxed);
+        Clock::phase(word) != Phase::Gone && word >> 2 <= now
+    }
+
+    /// Whether it is kept, dead, so that what its server still answers does not go out with the
+    /// server's own address.
+    fn lingers(&self, now: u64) -> bool {
+        matches!(self.server.method, Method::Nat { .. })
+            && self.server.account.died_within(LINGER, now)
     }
 
     /// Jiffies until its timer ends.

@@ -34,6 +34,10 @@ pub(crate) enum Refusal {
     UnknownTunnel,
     /// Something of tunnels, in an attribute of this kind, for a server of another method.
     NotATunnel(u32),
+    /// A port, for a tunnel that is not GUE.
+    PortWithoutGue,
+    /// A checksum, for a tunnel that has no header for one.
+    ChecksumInIpip,
     /// ESP in UDP is for servers of method nat.
     EncapWithoutNat,
     /// Port 0, in an attribute of this kind.
@@ -140,6 +144,16 @@ impl From<Refusal> for Refused {
                 EINVAL,
                 c"only servers of method tun have a tunnel",
                 Attribute(kind),
+            ),
+            Refusal::PortWithoutGue => (
+                EINVAL,
+                c"only a tunnel of type gue has a port",
+                Attribute(IPVS_IPSEC_A_SERVER_TUNNEL_PORT),
+            ),
+            Refusal::ChecksumInIpip => (
+                EINVAL,
+                c"a tunnel of type ipip has no checksum",
+                Attribute(IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS),
             ),
             Refusal::EncapWithoutNat => (
                 EINVAL,

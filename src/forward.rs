@@ -66,7 +66,7 @@ fn route(server: &Server, packet: &Packet<'_>) -> Result<(Route, Addr), Reason> 
 /// `ensure_mtu_is_adequate` of ip_vs_xmit.c.
 #[inline]
 fn leave(packet: &mut Packet<'_>, mtu: u32) -> Result<(), Reason> {
-    if packet.source().is_loopback() {
+    if !packet.source().may_be_forwarded() {
         return Err(Reason::Source);
     }
     if packet.ttl() <= 1 {

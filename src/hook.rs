@@ -168,10 +168,20 @@ impl Netns {
 
     /// ICMP for another host: for an initiator, or for a service by mark that is no address of
     /// this host.
-    fn icmp_through(&self, mut packet: Packet<'_>) -> Verdict {
+    fn icmp_through(&self, packet: Packet<'_>) -> Verdict {
         if self.entries.count() == 0 {
             return packet.accept();
         }
+        // The middle of a message must not be taken for its beginning, nor its beginning be
+        // translated alone.
+        let mut packet = if packet.is_fragment() {
+            match packet.reassemble() {
+                Some(packet) => packet,
+                None => return Packet::stolen(),
+            }
+        } else {
+            packet
+        };
         let guard = Guard::new();
         let outcome = icmp::outgoing(self, &guard, &mut packet)
             .or_else(|| icmp::incoming(self, &guard, &mut packet));

@@ -175,13 +175,20 @@ impl Netns {
 
     /// Removes a server. Its entries go at once or live on, as the settings say.
     pub(crate) fn remove_server(&self, key: &Key, address: &Addr) -> Result<(), Refusal> {
+        let with_entries = self.settings.expires_with_server();
         let mut removed = None;
         self.change_roster(key, |_, roster| {
-            removed = Some(roster.member(address)?.server.account.clone());
-            roster.without(roster.place(address)?)
+            let account = roster.member(address)?.server.account.clone();
+            removed = Some(account.clone());
+            let roster = roster.without(roster.place(address)?)?;
+            if with_entries {
+                Ok(roster)
+            } else {
+                roster.with_retired(account)
+            }
         })?;
         if let Some(account) = removed {
-            self.retire(&account, self.settings.expires_with_server());
+            self.retire(&account, with_entries);
         }
         Ok(())
     }
@@ -218,8 +225,10 @@ impl Netns {
 
     /// Ends the entries of a service that packets no longer find.
     fn bury(&self, service: &Service) {
-        for member in &service.snapshot().members {
-            self.retire(&member.server.account, true);
+        let roster = service.snapshot();
+        let members = roster.members.iter().map(|member| &member.server.account);
+        for account in Iterator::chain(members, &roster.retired) {
+            self.retire(account, true);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
     kapi::{
         route::{self, Towards},
         skb::Shim,
+        time,
     },
     sched::Load,
     stats::{Direction, Volume},
@@ -47,6 +48,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Whether it gets ESP in UDP.
+    #[inline]
+    pub(crate) fn wants_encap(&self) -> bool {
+        matches!(self.method, Method::Nat { encap: true })
+    }
+
     /// A server without entries. Sleeps.
     pub(crate) fn new(address: Addr, method: Method, service: Arc<Volume>) -> Result<Arc<Self>> {
         let account = Account {
@@ -58,6 +65,7 @@ impl Server {
             limits: Atomic::new(0),
             overloaded: Atomic::new(false),
             state: Atomic::new(IN_SERVICE),
+            removed_at: Atomic::new(0),
         };
         Self::with(address, method, Arc::new(account, GFP_KERNEL)?)
     }
@@ -122,6 +130,7 @@ pub(crate) struct Account {
     limits: Atomic<u64>,
     overloaded: Atomic<bool>,
     state: Atomic<i32>,
+    removed_at: Atomic<u64>,
 }
 
 impl Account {
@@ -139,7 +148,13 @@ impl Account {
     /// Removes the server for good. Its entries die with it, or live on.
     pub(crate) fn remove(&self, with_entries: bool) {
         let state = if with_entries { DEAD } else { REMOVED };
+        self.removed_at.store(time::jiffies(), Relaxed);
         self.state.store(state, Relaxed);
+    }
+
+    /// Whether the administrator has removed the server, and its entries, `seconds` ago at most.
+    pub(crate) fn died_within(&self, seconds: u64, now: u64) -> bool {
+        self.is_dead() && now < self.removed_at.load(Relaxed) + time::from_seconds(seconds)
     }
 
     /// Number of its entries in a state.
@@ -195,6 +210,12 @@ impl Account {
         }
     }
 
+    /// Counts an entry that went over to another state. It makes no room by that.
+    pub(crate) fn advance(&self, from: State, to: State) {
+        self.tally(to).add(1, Relaxed);
+        self.tally(from).add(-1, Relaxed);
+    }
+
     /// Whether it has had as many entries as it may, and has not lost enough since.
     pub(crate) fn is_overloaded(&self) -> bool {
         self.overloaded.load(Relaxed)
@@ -207,6 +228,10 @@ impl Account {
 
     /// Changes how many entries it may have.
     pub(crate) fn set_limits(&self, limits: Limits) {
+        if limits == self.limits() {
+            // A server that was full takes no more for that.
+            return;
+        }
         self.limits.store(limits.word(), Relaxed);
         let is_full = limits.upper != 0 && self.total() >= limits.upper;
         self.overloaded.store(is_full, Relaxed);

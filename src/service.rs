@@ -19,7 +19,7 @@ use crate::{
         work::Task,
     },
     sched::{Load, Options, Pool, Request, Scheduler},
-    server::Server,
+    server::{Account, Server},
     stats::{Rates, Volume},
 };
 use core::ops::Deref;
@@ -93,6 +93,8 @@ pub(crate) struct Roster {
     pub(crate) plan: Plan,
     /// The servers, in the order they were added.
     pub(crate) members: KVec<Member>,
+    /// Servers that were removed, but have entries that go on until the service goes.
+    pub(crate) retired: KVec<Arc<Account>>,
     /// What the scheduler looks its choices up in.
     slots: KVVec<u16>,
 }
@@ -102,10 +104,15 @@ const MEMBERS_MAX: usize = 4096;
 
 impl Roster {
     /// A roster for which the scheduler has made what it needs. Sleeps.
-    fn new(plan: Plan, members: KVec<Member>) -> Result<Self, Refusal> {
+    fn new(
+        plan: Plan,
+        members: KVec<Member>,
+        retired: KVec<Arc<Account>>,
+    ) -> Result<Self, Refusal> {
         let mut roster = Roster {
             plan,
             members,
+            retired,
             slots: KVVec::new(),
         };
         let count = plan.scheduler.slots();
@@ -145,7 +152,7 @@ impl Roster {
 
     /// A copy with another plan.
     pub(crate) fn with_plan(&self, plan: Plan) -> Result<Self, Refusal> {
-        Self::new(plan, copy(&self.members, 0)?)
+        Self::new(plan, copy(&self.members, 0)?, self.retired()?)
     }
 
     /// A copy with one server more.
@@ -155,21 +162,34 @@ impl Roster {
         }
         let mut members = copy(&self.members, 1)?;
         members.push(member, GFP_KERNEL)?;
-        Self::new(self.plan, members)
+        Self::new(self.plan, members, self.retired()?)
     }
 
     /// A copy with another member at `place`.
     pub(crate) fn with_member(&self, place: usize, member: Member) -> Result<Self, Refusal> {
         let mut members = copy(&self.members, 0)?;
         *members.get_mut(place).ok_or(Refusal::NoSuchServer)? = member;
-        Self::new(self.plan, members)
+        Self::new(self.plan, members, self.retired()?)
     }
 
     /// A copy without the server at `place`.
     pub(crate) fn without(&self, place: usize) -> Result<Self, Refusal> {
         let mut members = copy(&self.members, 0)?;
         members.remove(place).map_err(|_| Refusal::NoSuchServer)?;
-        Self::new(self.plan, members)
+        Self::new(self.plan, members, self.retired()?)
+    }
+
+    /// The same, with a server that was removed and whose entries go on.
+    pub(crate) fn with_retired(mut self, account: Arc<Account>) -> Result<Self, Refusal> {
+        self.retired.push(account, GFP_KERNEL)?;
+        Ok(self)
+    }
+
+    /// Those of the retired that have entries still.
+    fn retired(&self) -> Result<KVec<Arc<Account>>, Refusal> {
+        let mut retired = copy(&self.retired, 0)?;
+        retired.retain(|account| account.load() != Load::default());
+        Ok(retired)
     }
 
     fn server(&self, index: usize) -> Option<&Server> {
@@ -223,7 +243,7 @@ impl Service {
         Ok(Service {
             key,
             volume: Arc::new(Volume::new()?, GFP_KERNEL)?,
-            roster: Cell::new(Roster::new(plan, KVec::new())?)?,
+            roster: Cell::new(Roster::new(plan, KVec::new(), KVec::new())?)?,
             tickets: Atomic::new(0),
         })
     }

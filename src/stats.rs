@@ -179,9 +179,11 @@ impl Volume {
         core::array::from_fn(|index| self.counters.sum(index))
     }
 
-    /// What of it there is in a second.
+    /// What of it there is in a second, in the order that the specification has: entries, packets
+    /// in and out, bytes in and out.
     pub(crate) fn rates(&self) -> [u64; AMOUNTS] {
-        self.rates.get()
+        let [entries, packets_in, bytes_in, packets_out, bytes_out] = self.rates.get();
+        [entries, packets_in, packets_out, bytes_in, bytes_out]
     }
 
     /// Brings the rates up to date. Called once a [`Rates::PERIOD`].

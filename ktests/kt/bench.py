@@ -188,6 +188,25 @@ class Bench:
         assert sorted(got) == [0] * (SERVERS - 1) + [want], f"packets per server: {got}"
         return got.index(want) + 1
 
+    def spread(self, clients: Iterable[int], established: bool = False) -> list[int]:
+        """How many of these new clients each server got."""
+        self.drain()
+        packets: list[bytes] = []
+        for client in map(self.client, clients):
+            packets += [client.first(), client.later()] if established else [client.first()]
+        self.expect(*packets, ike=len(packets))
+        return [len({p.src for p in packets}) for packets in self.arrived()]
+
+    def server(self, number: int, vip: str = VIP) -> dict:  # type: ignore[type-arg]
+        """What is shown of a server."""
+        shown = self.genl.do("server-get", service=vip, address=server_address(number))
+        assert shown is not None
+        return shown
+
+    def set_server(self, number: int, **values: object) -> None:
+        """Change a server of the service at VIP."""
+        self.genl.do("server-set", service=VIP, address=server_address(number), **values)
+
     def nothing_forwarded(self) -> None:
         """No server got anything, nor was anything but ICMP sent back."""
         arrived = self.arrived()

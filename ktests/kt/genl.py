@@ -213,6 +213,15 @@ def decode(attribute_set: str, data: bytes) -> dict[str, Any]:
     return found
 
 
+def blamed(attributes: bytes, refused: Refused) -> int | None:
+    """The number of the attribute of the request that a refusal points at."""
+    if refused.offset is None:
+        return None
+    at = refused.offset - 20  # the netlink header and that of generic netlink
+    (number,) = struct.unpack_from("=2xH", attributes, at)
+    return int(number) & NLA_TYPE_MASK
+
+
 class Genl:
     """A socket of the family in one namespace; usable by one thread at a time."""
 

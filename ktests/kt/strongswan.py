@@ -26,6 +26,7 @@ PLUGINS = (
 )
 SECRET = "one secret for all tests"
 GATEWAY_ID = "vpn.example"
+IKE_PROPOSAL = "aes128-sha256-x25519"
 ESP_PROPOSAL, AH_PROPOSAL = "aes128gcm16-x25519", "sha256-x25519"
 CHILD = "net"  # name of the CHILD_SA in every configuration
 
@@ -52,22 +53,24 @@ swanctl {{ load = {plugins} }}
 
 CLIENT_CONF = """
 connections {{
-  vpn {{
+  {name} {{
     version = {version}
     local_addrs = {address}
     remote_addrs = {vip}
     vips = 0.0.0.0
-    proposals = aes128-sha256-x25519
+    proposals = {proposals}
+    fragmentation = {fragmentation}
+    send_cert = always
     encap = {encap}
     mobike = {mobike}
     keyingtries = 1
     rekey_time = 0
     local {{
-      auth = psk
+      auth = {auth}
       id = {identity}
     }}
     remote {{
-      auth = psk
+      auth = {auth}
       id = {gateway_id}
     }}
     children {{
@@ -89,16 +92,18 @@ connections {{
   vpn {{
     version = 0
     local_addrs = {vip}
-    proposals = aes128-sha256-x25519
+    proposals = {proposals}
+    fragmentation = {fragmentation}
+    send_cert = always
     pools = inside
     unique = replace
     rekey_time = 0
     local {{
-      auth = psk
+      auth = {auth}
       id = {gateway_id}
     }}
     remote {{
-      auth = psk
+      auth = {auth}
       id = %any
     }}
     children {{
@@ -126,14 +131,19 @@ def client_conf(
     identity: str,
     inside: str,
     *,
+    name: str = "vpn",
     version: int = 2,
     encap: bool = False,
     mobike: bool = True,
     ah: bool = False,
+    auth: str = "psk",
+    proposals: str = IKE_PROPOSAL,
+    fragmentation: bool = True,
 ) -> str:
     """swanctl.conf of an initiator that asks for an inside address."""
     protocol = f"ah_proposals = {AH_PROPOSAL}" if ah else f"esp_proposals = {ESP_PROPOSAL}"
     return CLIENT_CONF.format(
+        name=name,
         address=address,
         vip=vip,
         identity=identity,
@@ -142,15 +152,23 @@ def client_conf(
         protocol=protocol,
         encap="yes" if encap else "no",
         mobike="yes" if mobike else "no",
+        auth=auth,
+        proposals=proposals,
+        fragmentation="yes" if fragmentation else "no",
         gateway_id=GATEWAY_ID,
         child=CHILD,
         secret=SECRET,
     )
 
 
-def gateway_conf(vip: str, inside: str, pool: str) -> str:
+def gateway_conf(
+    vip: str, inside: str, pool: str, *, auth: str = "psk", fragmentation: bool = True
+) -> str:
     """swanctl.conf of a responder that hands out inside addresses of `pool`."""
     return GATEWAY_CONF.format(
+        auth=auth,
+        proposals=IKE_PROPOSAL,
+        fragmentation="yes" if fragmentation else "no",
         vip=vip,
         inside=inside,
         pool=pool,
@@ -237,9 +255,18 @@ class Charon:
             timeout=timeout,
         )
 
-    def initiate(self, timeout: int = 20) -> None:
+    def initiate(self, timeout: int = 20, name: str = "vpn") -> None:
         """Bring the tunnel up; the log is part of the error when it does not."""
-        done = self.swanctl("--initiate", "--child", CHILD, "--timeout", str(timeout), check=False)
+        done = self.swanctl(
+            "--initiate",
+            "--child",
+            CHILD,
+            "--ike",
+            name,
+            "--timeout",
+            str(timeout),
+            check=False,
+        )
         if done.returncode != 0:
             raise AssertionError(
                 f"{self.ns.name}: no tunnel\n{done.stdout}{done.stderr}\n{self.log()}"
@@ -250,9 +277,9 @@ class Charon:
         done = self.swanctl("--initiate", "--child", CHILD, "--timeout", str(timeout), check=False)
         return done.returncode != 0
 
-    def terminate(self) -> None:
+    def terminate(self, name: str = "vpn") -> None:
         """Take the tunnel down with a DELETE; without waiting for an answer after two seconds."""
-        self.swanctl("--terminate", "--ike", "vpn", "--timeout", "2", "--force", check=False)
+        self.swanctl("--terminate", "--ike", name, "--timeout", "2", "--force", check=False)
         wait_until(lambda: not self.list_sas(), 10, f"{self.ns.name}: the tunnel's end")
 
     def reconfigure(self, conf: str) -> None:
@@ -312,6 +339,11 @@ class Charon:
         """The inside addresses this initiator was given and has."""
         text = self.ns.run("ip", "-4", "-o", "addr", "show", "dev", "lo").stdout
         return re.findall(r"inet (10\.9\.\d+\.\d+)/32", text)
+
+    def received(self) -> list[int]:
+        """Sizes of the IKE messages that its log says it received."""
+        text = self.log_file.read_text(encoding="utf-8", errors="replace")
+        return [int(size) for size in re.findall(r"received packet: .*\((\d+) bytes\)", text)]
 
     def log(self, lines: int = 60) -> str:
         """The end of the daemon's log."""

@@ -30,7 +30,11 @@ impl Entries {
                     if entry.state(now).is_some() {
                         return;
                     }
-                    let expired = entry.remaining(now) == 0;
+                    if entry.lingers(now) {
+                        self.retire(entry);
+                        return;
+                    }
+                    let expired = entry.has_expired(now);
                     if self.remove(&guard, entry) && expired {
                         self.stats.count(Event::Expired);
                     }
@@ -62,7 +66,8 @@ impl Entries {
     /// Whether there is anything to sweep or to make smaller.
     fn is_idle(&self) -> bool {
         let is_idle = |count, size| count == 0 && size <= STRIPES;
-        is_idle(self.count(), self.size()) && is_idle(self.templates.count(), self.templates.size())
+        is_idle(self.table.count(), self.size())
+            && is_idle(self.templates.count(), self.templates.size())
     }
 }
 

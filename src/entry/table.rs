@@ -50,6 +50,8 @@ pub(crate) struct Entries {
     pub(super) stats: Arc<Stats>,
     pub(super) key: siphash::Key,
     initial: Atomic<i32>,
+    /// Entries that have ended, and are in the table still.
+    retired: Atomic<i32>,
     /// Entries whose server's address is translated.
     pub(super) translated: Atomic<i32>,
     /// Of these, entries whose server gets ESP in UDP.
@@ -65,6 +67,7 @@ impl Entries {
             stats,
             key: siphash::Key::random(),
             initial: Atomic::new(0),
+            retired: Atomic::new(0),
             translated: Atomic::new(0),
             encap: Atomic::new(0),
         })
@@ -189,9 +192,7 @@ impl Entries {
         let Some(from) = entry.clock.restart(to, deadline) else {
             return;
         };
-        let account = &entry.server.account;
-        account.leave(from);
-        account.enter(to);
+        entry.server.account.advance(from, to);
         self.tally(from, -1);
         self.tally(to, 1);
         self.stats.count(Event::Established);
@@ -226,21 +227,32 @@ impl Entries {
 
     /// Takes an entry out of the table; `false` if somebody else has.
     pub(crate) fn remove<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode) -> bool {
+        self.retire(entry);
+        let removed = self.table.remove(guard, entry);
+        if removed {
+            self.retired.add(-1, Relaxed);
+            self.tally_method(entry.server.method, -1);
+        }
+        removed
+    }
+
+    /// Ends the life of an entry, which stays in the table for the answers of its server.
+    pub(super) fn retire(&self, entry: &Entry) {
         let Some(state) = entry.clock.retire() else {
-            return false;
+            return;
         };
         entry.server.account.leave(state);
         self.tally(state, -1);
-        self.tally_method(entry.server.method, -1);
+        self.retired.add(1, Relaxed);
         if let Some(template) = &entry.template {
             template.leave(time::jiffies());
         }
-        self.table.remove(guard, entry)
     }
 
     /// Number of entries.
     pub(crate) fn count(&self) -> usize {
-        self.table.count()
+        let retired = usize::try_from(self.retired.load(Relaxed)).unwrap_or(0);
+        self.table.count().saturating_sub(retired)
     }
 
     /// Number of entries in state initial.

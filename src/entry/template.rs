@@ -23,6 +23,9 @@ use kernel::{
     },
 };
 
+/// Seconds within which the first entry must have been made.
+const SETTLING: u64 = 1;
+
 /// What ties initiators to a server.
 pub(crate) struct Template {
     /// The service this is for.
@@ -39,7 +42,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    pub(super) fn new(service: Key, prefix: Addr, server: Arc<Server>, timeout: u64) -> Self {
+    fn new(service: Key, prefix: Addr, server: Arc<Server>, (now, timeout): (u64, u64)) -> Self {
         Template {
             service,
             prefix,
@@ -47,15 +50,14 @@ impl Template {
             timeout,
             entries: Atomic::new(0),
             proved: Atomic::new(false),
-            deadline: Atomic::new(0),
+            deadline: Atomic::new(now + time::from_seconds(SETTLING)),
         }
     }
 
     /// Whether it ties still.
     pub(super) fn is_alive(&self, now: u64) -> bool {
         !self.server.account.is_removed()
-            && (self.entries.load(Relaxed) > 0
-                || (self.proved.load(Relaxed) && self.deadline.load(Relaxed) > now))
+            && (self.entries.load(Relaxed) > 0 || self.deadline.load(Relaxed) > now)
     }
 
     /// An entry was made by it.
@@ -70,7 +72,12 @@ impl Template {
 
     /// One of its entries has gone.
     pub(super) fn leave(&self, now: u64) {
-        self.deadline.store(now + self.timeout, Relaxed);
+        let more = if self.proved.load(Relaxed) {
+            self.timeout
+        } else {
+            0
+        };
+        self.deadline.store(now + more, Relaxed);
         self.entries.add(-1, Relaxed);
     }
 }
@@ -107,7 +114,7 @@ impl Entries {
         }
         let hash = self.template_hash(service, &prefix);
         let timeout = time::from_seconds(persistence.timeout.into());
-        let template = Template::new(*service, prefix, server.clone(), timeout);
+        let template = Template::new(*service, prefix, server.clone(), (now, timeout));
         let template = Arc::new(template, GFP_ATOMIC).map_err(|_| Reason::NoMemory)?;
         let rival = |rival: &Arc<Template>| {
             rival.prefix == prefix && rival.service == *service && rival.is_alive(now)

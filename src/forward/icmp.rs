@@ -8,24 +8,30 @@
 //! goes to the initiator. One about a packet in a tunnel comes for this host, which sent it, and
 //! is told anew to the initiator.
 
-use super::{prepare, tunnel, Way};
+mod tell;
+mod translate;
+
+use super::{prepare, Way};
 use crate::{
-    addr::{Addr, Family, Flow},
-    checksum,
+    addr::{Family, Flow},
     entry::{
         reply::{Found, Reply},
         table::Entries,
-        Entry,
+        Entry, Form,
     },
-    kapi::{icmp, rcu::Guard, skb::Packet, skb::Shim, time},
+    ike,
+    kapi::{
+        rcu::Guard,
+        skb::{Packet, Shim},
+        time,
+    },
     netns::Netns,
-    proto::{
-        quote::{Quote, ICMP_LEN},
-        Payload,
-    },
+    proto::{quote::Quote, Payload},
     reason::Reason,
-    server::{Method, Server},
+    server::Method,
 };
+use tell::{tell, tell_anew};
+use translate::{follow_pseudo_header, translate};
 
 const IPIP: u8 = 4;
 const UDP: u8 = 17;
@@ -33,6 +39,9 @@ const IPV6: u8 = 41;
 const GRE: u8 = 47;
 const ESP: u8 = 50;
 const AH: u8 = 51;
+
+/// Bytes of a UDP header.
+const UDP_LEN: usize = 8;
 
 /// What became of an error.
 pub(crate) enum Outcome<'g> {
@@ -66,12 +75,16 @@ pub(crate) fn incoming<'g>(
     }
     let entry = initiator(entries, guard, packet, &quote, End::Destination)?;
     let server = &entry.server;
+    if quote.protocol == ESP && server.wants_encap() {
+        // The server sent it in UDP.
+        let told = tell_anew(packet, &quote, |packet| {
+            packet.set_source(&server.address)?;
+            packet.insert_udp(ike::NATT_PORT, ike::NATT_PORT)
+        });
+        return Some(told.map(|()| Outcome::Told(entry)));
+    }
     let way = || {
-        if let Method::Nat { encap } = server.method {
-            // With encap the server sent ESP in UDP; the error tells it of ESP.
-            if encap && quote.protocol == ESP {
-                return Err(Reason::Local);
-            }
+        if let Method::Nat { .. } = server.method {
             translate(packet, &quote, End::Source, &server.address)?;
         }
         let old = packet.destination();
@@ -103,6 +116,11 @@ pub(crate) fn outgoing<'g>(
                 client_port: ports.source,
                 port: ports.destination,
             };
+            if entries.has_encap() && reply.port == ike::NATT_PORT {
+                if let Some(told) = wrapped(entries, guard, packet, &quote) {
+                    return Some(told);
+                }
+            }
             entries.by_reply(guard, &reply, now)
         }
         ESP => entries.by_reply_address(guard, &quote.destination, &quote.source, now),
@@ -177,7 +195,7 @@ fn tunnelled<'g>(
         }
         UDP => {
             // Variant 0 without extensions, as we write it.
-            let [0, protocol, _, _]: [u8; 4] = packet.array(outer.transport + 8)? else {
+            let [0, protocol, _, _]: [u8; 4] = packet.array(outer.transport + UDP_LEN)? else {
                 return None;
             };
             let family = match protocol {
@@ -202,127 +220,24 @@ fn tunnelled<'g>(
     }
 }
 
-/// Tells the initiator what `packet` says of the tunnel its packet was in.
-fn tell(
-    server: &Server,
-    shim: Shim,
-    packet: &mut Packet<'_>,
-    outer: &Quote,
-    inner: &Quote,
-) -> Result<(), Reason> {
-    let Some([kind, code, _, _, info @ ..]) = packet.array::<ICMP_LEN>(0) else {
-        return Err(Reason::Truncated);
-    };
-    let (family, inner_family) = (packet.family(), inner.source.family());
-    let (is_too_big, mtu) = match family {
-        Family::V4 => {
-            let [_, _, high, low] = info;
-            let mtu = u16::from_be_bytes([high, low]);
-            ((kind, code) == (3, 4), mtu.into())
-        }
-        Family::V6 => (kind == 2, u32::from_be_bytes(info)),
-    };
-    // First the packet around, which the route is found by, then the one inside.
-    let mut begin = packet.header_len() + inner.network;
-    let error = if is_too_big {
-        let outer_begin = packet.header_len() + outer.network;
-        begin -= outer_begin;
-        if mtu == 0 || !icmp::unquote(packet, outer_begin, family) {
-            return Err(Reason::Truncated);
-        }
-        icmp::learn_mtu(packet, mtu);
-        let path = server.route.route(packet.net());
-        let path = path.map_or(mtu, |(route, _)| route.mtu());
-        icmp::Error::TooBig(tunnel::mtu(server, shim, path, inner_family)?)
-    } else if family == inner_family {
-        icmp::Error::Relayed { kind, code, info }
-    } else {
-        icmp::Error::HostUnreachable
-    };
-    if !icmp::unquote(packet, begin, inner_family) {
-        return Err(Reason::Truncated);
-    }
-    if !is_too_big || packet.is_unfragmentable() {
-        icmp::send(packet, error);
-    }
-    Ok(())
-}
-
-/// Writes another address into a packet that is quoted. The checksums of the quoted headers and of
-/// ICMP follow.
-fn translate(
+/// An error about ESP that went to its server in UDP: the initiator, who speaks ESP, is told of
+/// that. `None` if it is about something else.
+fn wrapped<'g>(
+    entries: &'g Entries,
+    guard: &'g Guard,
     packet: &mut Packet<'_>,
     quote: &Quote,
-    end: End,
-    address: &Addr,
-) -> Result<(), Reason> {
-    let len = packet.available().min(quote.transport + 8);
-    let writable = packet.make_writable(packet.header_len() + len);
-    writable.map_err(|_| Reason::NoMemory)?;
-    let old = match end {
-        End::Source => quote.source,
-        End::Destination => quote.destination,
-    };
-    let (old, new) = (old.as_bytes(), address.as_bytes());
-    if old.len() != new.len() {
-        return Err(Reason::Truncated);
-    }
-    let at = quote.network
-        + match (packet.family(), end) {
-            (Family::V4, End::Source) => 12,
-            (Family::V4, End::Destination) => 16,
-            (Family::V6, End::Source) => 8,
-            (Family::V6, End::Destination) => 24,
-        };
-    let mut patch = Patch::of(packet)?;
-    patch.replace(packet, at, old, new);
-    if packet.family() == Family::V4 {
-        patch.sum(packet, quote.network + 10, old, new);
-    }
-    if quote.protocol == UDP && packet.array(quote.transport + 6) != Some([0, 0]) {
-        patch.sum(packet, quote.transport + 6, old, new);
-    }
-    patch.finish(packet);
-    Ok(())
-}
-
-/// The checksum of ICMPv6 covers the addresses of its own packet too.
-fn follow_pseudo_header(packet: &mut Packet<'_>, old: &Addr, new: &Addr) -> Result<(), Reason> {
-    if packet.family() == Family::V6 {
-        let mut patch = Patch::of(packet)?;
-        patch.0 = checksum::update(patch.0, old.as_bytes(), new.as_bytes());
-        patch.finish(packet);
-    }
-    Ok(())
-}
-
-/// Changes to an ICMP message, and what becomes of its checksum by them.
-struct Patch(u16);
-
-impl Patch {
-    const CHECKSUM: usize = 2;
-
-    fn of(packet: &Packet<'_>) -> Result<Self, Reason> {
-        let sum = packet.array(Self::CHECKSUM).ok_or(Reason::Truncated)?;
-        Ok(Patch(u16::from_be_bytes(sum)))
-    }
-
-    /// Replaces bytes at an even offset.
-    fn replace(&mut self, packet: &mut Packet<'_>, at: usize, old: &[u8], new: &[u8]) {
-        if packet.write(at, new) {
-            self.0 = checksum::update(self.0, old, new);
+) -> Option<Result<Outcome<'g>, Reason>> {
+    let is_ike = packet.array(quote.transport + UDP_LEN) == Some([0u8; 4]);
+    let (server, client) = (&quote.destination, &quote.source);
+    match entries.by_reply_address(guard, server, client, time::jiffies())? {
+        Found::Alive(entry) if !is_ike && entry.form() == Some(Form::Native) => {
+            let told = tell_anew(packet, quote, |packet| {
+                packet.remove_udp(ESP)?;
+                packet.set_destination(&entry.flow.vip)
+            });
+            Some(told.map(|()| Outcome::Told(entry)))
         }
-    }
-
-    /// Brings another checksum up to date that covers what was replaced, if it was quoted.
-    fn sum(&mut self, packet: &mut Packet<'_>, at: usize, old: &[u8], new: &[u8]) {
-        if let Some(sum) = packet.array::<2>(at) {
-            let updated = checksum::update(u16::from_be_bytes(sum), old, new).to_be_bytes();
-            self.replace(packet, at, &sum, &updated);
-        }
-    }
-
-    fn finish(self, packet: &mut Packet<'_>) {
-        packet.write(Self::CHECKSUM, &self.0.to_be_bytes());
+        _ => None,
     }
 }

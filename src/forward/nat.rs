@@ -7,22 +7,25 @@ use super::{leave, route, Way};
 use crate::{
     entry::{
         reply::{Found, Reply},
-        Entry,
+        Entry, Form,
     },
     ike,
     kapi::{rcu::Guard, skb::Packet, time},
     netns::Netns,
-    proto::{self, Carrier, Ports},
+    proto::{self, Carrier, Payload, Ports},
     reason::Reason,
-    server::{Method, Server},
+    server::Server,
 };
 
 /// IP protocol number of ESP and AH.
 const ESP: u8 = 50;
 const AH: u8 = 51;
 
+/// Bytes of a UDP header, and of the beginning of ESP.
+const MIN_LEN: usize = 8;
+
 /// Bytes that ESP in UDP has more than ESP.
-const ENCAP_LEN: u32 = 8;
+pub(super) const ENCAP_LEN: u32 = 8;
 
 /// Makes a packet ready for its way to `server`, and finds that way. With `encap`, ESP goes there
 /// in UDP.
@@ -70,15 +73,22 @@ pub(crate) fn answer<'g>(
         // The initiator shall not see the server's own address.
         return Some(Err(Reason::ReplyRemoved));
     };
-    let changed = || {
-        if is_encap {
-            packet.remove_udp(ESP)?;
-        }
-        packet.set_source(&entry.flow.vip)?;
-        packet.reroute()
-    };
-    let changed = { changed }();
-    Some(changed.map(|()| &**entry).map_err(|_| Reason::NoMemory))
+    Some(translate(packet, entry, is_encap).map(|()| &**entry))
+}
+
+fn translate(packet: &mut Packet<'_>, entry: &Entry, is_encap: bool) -> Result<(), Reason> {
+    if packet.protocol() == AH {
+        return Err(Reason::AhNat);
+    }
+    if packet.available() < MIN_LEN && !packet.is_fragment() {
+        return Err(Reason::Truncated);
+    }
+    if is_encap {
+        packet.remove_udp(ESP).map_err(|_| Reason::NoMemory)?;
+    }
+    let vip = &entry.flow.vip;
+    packet.set_source(vip).map_err(|_| Reason::NoMemory)?;
+    packet.reroute().map_err(|_| Reason::NoRoute)
 }
 
 /// The entry of an answer, and whether the answer is ESP in UDP for an initiator who speaks ESP.
@@ -104,15 +114,23 @@ fn find<'g>(
         client_port: destination,
         port: source,
     };
-    if let Some(found) = entries.by_reply(guard, &reply, now) {
-        return Some((found, false));
+    let found = entries.by_reply(guard, &reply, now);
+    if !entries.has_encap() || !proto::is_esp_in_udp(packet) {
+        return found.map(|found| (found, false));
     }
-    let is_wrapped = entries.has_encap() && proto::is_esp_in_udp(packet);
-    let found = is_wrapped.then(related).flatten()?;
+    // The flow on 4500 may be that of IKE only, while the initiator speaks ESP.
     match found {
-        Found::Alive(entry) if matches!(entry.server.method, Method::Nat { encap: true }) => {
-            Some((found, true))
+        Some(Found::Alive(entry)) if entry.server.wants_encap() => {
+            let form = entry.form().or_else(|| match related() {
+                Some(Found::Alive(related)) => related.form(),
+                _ => None,
+            });
+            Some((Found::Alive(entry), form == Some(Form::Native)))
         }
-        _ => None,
+        Some(found) => Some((found, false)),
+        None => match related()? {
+            Found::Alive(entry) if entry.server.wants_encap() => Some((Found::Alive(entry), true)),
+            _ => None,
+        },
     }
 }

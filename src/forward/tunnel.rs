@@ -15,8 +15,8 @@ use crate::{
 const MIN_MTU_V6: u32 = 1280;
 const MIN_MTU_V4: u32 = 68;
 
-/// Bytes of the longest headers around a packet: IPv6, UDP and GUE.
-const OVERHEAD_MAX: usize = 52;
+/// Bytes of an IPv4 header, which its length field counts; that of IPv6 does not.
+const IPV4_LEN: usize = 20;
 
 /// Makes a packet ready for its way to `server`, and finds that way. A server whose address is
 /// this host's own is this host.
@@ -25,8 +25,17 @@ pub(super) fn prepare(server: &Server, shim: Shim, packet: &mut Packet<'_>) -> R
     if route.is_local() {
         return Ok(Way::Here);
     }
+    if !source.is_unicast() {
+        // This host has no address of the family.
+        return Err(Reason::NoRoute);
+    }
     leave(packet, mtu(server, shim, route.mtu(), packet.family())?)?;
-    if packet.len() + OVERHEAD_MAX > u16::MAX.into() {
+    // Reassembled here; the initiator cannot be told of a limit that no link has.
+    let counted = match server.address.family() {
+        Family::V4 => IPV4_LEN,
+        Family::V6 => 0,
+    };
+    if !packet.can_grow(counted + shim.len()) {
         return Err(Reason::Mtu);
     }
     let wrapped = packet.wrap(&route, shim, &source, &server.address);

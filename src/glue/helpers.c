@@ -294,6 +294,8 @@ __be32 ipvs_ipsec_ip6_make_flowlabel(struct net *net, struct sk_buff *skb)
 {
 	struct flowi6 fl6 = {};
 
+	/* Else the label were that of the empty flow. */
+	skb_get_hash_net(net, skb);
 	return ip6_make_flowlabel(net, skb, 0, true, &fl6);
 }
 
@@ -352,6 +354,11 @@ int ipvs_ipsec_ip6_get_saddr(struct net *net, struct dst_entry *dst,
 	return ipv6_dev_get_saddr(net, dst_dev(dst), daddr, 0, saddr);
 }
 
+bool ipvs_ipsec_rt6_is_copy(const struct dst_entry *dst)
+{
+	return dst_rt6_info(dst)->rt6i_flags & RTF_CACHE;
+}
+
 int ipvs_ipsec_dst_error(const struct dst_entry *dst)
 {
 	return dst->error;
@@ -390,11 +397,15 @@ void ipvs_ipsec_icmpv6_send(struct sk_buff *skb, u8 type, u8 code, u32 info)
 	icmpv6_send(skb, type, code, info);
 }
 
-bool ipvs_ipsec_ip_route_input(struct sk_buff *skb, struct dst_entry *dst)
+void ipvs_ipsec_skb_set_dev(struct sk_buff *skb, const struct dst_entry *dst)
+{
+	skb->dev = dst_dev(dst);
+}
+
+bool ipvs_ipsec_ip_route_input(struct sk_buff *skb)
 {
 	const struct iphdr *iph = ip_hdr(skb);
 
-	skb->dev = dst_dev(dst);
 	return !ip_route_input(skb, iph->daddr, iph->saddr, ip4h_dscp(iph),
 			       skb->dev);
 }

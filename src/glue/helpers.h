@@ -116,6 +116,7 @@ struct dst_entry *ipvs_ipsec_ip6_route_output(struct net *net,
 int ipvs_ipsec_ip6_get_saddr(struct net *net, struct dst_entry *dst,
 			     const struct in6_addr *daddr,
 			     struct in6_addr *saddr);
+bool ipvs_ipsec_rt6_is_copy(const struct dst_entry *dst);
 int ipvs_ipsec_dst_error(const struct dst_entry *dst);
 bool ipvs_ipsec_dst_is_local(const struct dst_entry *dst, bool is_ipv6);
 unsigned int ipvs_ipsec_dst_mtu(const struct dst_entry *dst);
@@ -126,7 +127,8 @@ void ipvs_ipsec_ipv6_update_pmtu(struct sk_buff *skb, struct net *net,
 /* kapi/icmp.rs */
 void ipvs_ipsec_icmp_send(struct sk_buff *skb, int type, int code, __be32 info);
 void ipvs_ipsec_icmpv6_send(struct sk_buff *skb, u8 type, u8 code, u32 info);
-bool ipvs_ipsec_ip_route_input(struct sk_buff *skb, struct dst_entry *dst);
+void ipvs_ipsec_skb_set_dev(struct sk_buff *skb, const struct dst_entry *dst);
+bool ipvs_ipsec_ip_route_input(struct sk_buff *skb);
 void ipvs_ipsec_count_ttl_expired(struct net *net);
 void ipvs_ipsec_count_ttl_expired6(struct net *net, struct sk_buff *skb);
 

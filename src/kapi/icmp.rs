@@ -6,7 +6,7 @@
 //! [`include/linux/icmpv6.h`](srctree/include/linux/icmpv6.h)
 
 use super::{bindings, route::Route, skb::Packet};
-use crate::addr::{Addr, Family};
+use crate::addr::Family;
 use kernel::prelude::*;
 
 /// What is wrong with a packet.
@@ -102,22 +102,21 @@ pub(crate) fn learn_mtu(packet: &Packet<'_>, mtu: u32) {
 /// the network header. `false` if no such packet is there.
 pub(crate) fn unquote(packet: &mut Packet<'_>, offset: usize, family: Family) -> bool {
     let has_other_route = packet.family() != family;
-    if !packet.strip_to(offset, family) {
-        return false;
-    }
-    if !has_other_route {
-        return true;
-    }
+    packet.strip_to(offset, family) && (!has_other_route || arrive(packet))
+}
+
+/// Gives a packet that is unquoted, and changed, the route by which its sender's come in. `false`
+/// if they do not. After `ip4ip6_err` of net/ipv6/ip6_tunnel.c.
+pub(crate) fn arrive(packet: &mut Packet<'_>) -> bool {
     let skb = packet.as_ptr();
-    // SAFETY: `skb` is valid and ours. The route it came in by is one of the other family.
+    // SAFETY: `skb` is valid and ours.
     unsafe { bindings::ipvs_ipsec_skb_dst_drop(skb) };
-    match packet.source() {
-        // As ip4ip6_err in net/ipv6/ip6_tunnel.c: it came in where its sender is.
-        Addr::V4(sender) => Route::to_v4(packet.net(), sender).is_ok_and(|route| {
-            // SAFETY: As above, and the header is a whole one of IPv4.
-            unsafe { bindings::ipvs_ipsec_ip_route_input(skb, route.as_ptr()) }
-        }),
-        // ICMPv6 needs no route.
-        Addr::V6(_) => true,
-    }
+    Route::to(packet.net(), &packet.source()).is_ok_and(|route| {
+        // SAFETY: As above, and the data begin with a whole header of the family. The device stays
+        // as long as we are in a hook. ICMPv6 needs no route.
+        unsafe {
+            bindings::ipvs_ipsec_skb_set_dev(skb, route.as_ptr());
+            packet.family() == Family::V6 || bindings::ipvs_ipsec_ip_route_input(skb)
+        }
+    })
 }

@@ -26,9 +26,12 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// The route to an IPv4 host.
-    pub(super) fn to_v4(net: Net<'_>, host: [u8; 4]) -> Result<Self> {
-        Self::look_up_v4(net, host, 0).map(|(route, _)| route)
+    /// The route to a host.
+    pub(super) fn to(net: Net<'_>, host: &Addr) -> Result<Self> {
+        match *host {
+            Addr::V4(host) => Self::look_up_v4(net, host, 0).map(|(route, _)| route),
+            Addr::V6(host) => Self::look_up_v6(net, host, 0).map(|(route, _)| route),
+        }
     }
 
     /// Looks up the route to an IPv4 host, and the address that a packet of ours would come from.
@@ -230,8 +233,15 @@ impl Cache {
         }
         let (route, address) = Route::look_up_v6(net, host, self.flags())?;
         source.in6_u.u6_addr8 = address;
+        // A copy (ip6_pol_route makes one for FLOWI_FLAG_KNOWN_NH to a host on the link) keeps what
+        // it was copied from, and that the device: who remembered it would keep the device from
+        // going.
         // SAFETY: As above; the cache takes a reference of its own.
-        unsafe { bindings::dst_cache_set_ip6(self.cache.get(), route.dst.as_ptr(), &source) };
+        unsafe {
+            if !bindings::ipvs_ipsec_rt6_is_copy(route.dst.as_ptr()) {
+                bindings::dst_cache_set_ip6(self.cache.get(), route.dst.as_ptr(), &source);
+            }
+        }
         Ok((route, Addr::V6(address)))
     }
 

@@ -36,6 +36,9 @@ pub(crate) struct Packet<'a> {
     transport: usize,
 }
 
+/// Largest length an IPv4 header can tell, or an IPv6 header of what follows it.
+const MAX_LEN: usize = 0xffff;
+
 /// What a hook answers; tells who owns the packet from here on.
 pub(crate) struct Verdict(c_uint);
 
@@ -249,6 +252,13 @@ impl<'a> Packet<'a> {
                 bindings::ipvs_ipsec_skb_is_gso(skb)
                     && bindings::skb_gso_validate_network_len(skb, mtu)
             }
+    }
+
+    /// Whether its length can still be told if it becomes `more` bytes longer. Segments are cut
+    /// before they are sent.
+    pub(crate) fn can_grow(&self, more: usize) -> bool {
+        // SAFETY: `skb` is valid.
+        self.len() + more <= MAX_LEN || unsafe { bindings::ipvs_ipsec_skb_is_gso(self.as_ptr()) }
     }
 
     /// Where the number of its protocol stands in the packet.

@@ -216,7 +216,15 @@ fn tunnel(request: &Request<'_>, old: Shim) -> Result<Shim, Refusal> {
     let checksum = flags.map_or(old_checksum, |flags| {
         flags & IPVS_IPSEC_TUNNEL_FLAGS_CSUM != 0
     });
-    match number(request, IPVS_IPSEC_A_SERVER_TUNNEL_TYPE)?.unwrap_or(old_kind) {
+    let kind = number(request, IPVS_IPSEC_A_SERVER_TUNNEL_TYPE)?.unwrap_or(old_kind);
+    let has_port = request.attribute(IPVS_IPSEC_A_SERVER_TUNNEL_PORT).is_some();
+    if has_port && kind != IPVS_IPSEC_TUNNEL_TYPE_GUE {
+        return Err(Refusal::PortWithoutGue);
+    }
+    if flags.is_some() && checksum && kind == IPVS_IPSEC_TUNNEL_TYPE_IPIP {
+        return Err(Refusal::ChecksumInIpip);
+    }
+    match kind {
         IPVS_IPSEC_TUNNEL_TYPE_IPIP => Ok(Shim::None),
         IPVS_IPSEC_TUNNEL_TYPE_GRE => Ok(Shim::Gre { checksum }),
         IPVS_IPSEC_TUNNEL_TYPE_GUE => Ok(Shim::Gue { port, checksum }),

@@ -120,7 +120,7 @@ mod tests {
         for _ in 1..MEMBERS_MAX {
             members.push(one.clone(), GFP_KERNEL)?;
         }
-        let roster = changed(Roster::new(plan(c"wrr")?, members))?;
+        let roster = changed(Roster::new(plan(c"wrr")?, members, KVec::new()))?;
         let roster = changed(roster.with(one.clone()))?;
         assert_eq!(roster.with(one).err(), Some(Refusal::TooManyServers));
         Ok(())
@@ -185,8 +185,7 @@ mod tests {
         let first = server(1)?;
         let second = first.with_method(Method::Local)?;
         assert!(Arc::ptr_eq(&first.account, &second.account));
-        let members = KVec::new();
-        let roster = changed(Roster::new(plan(c"rr")?, members))?;
+        let roster = changed(Roster::new(plan(c"rr")?, KVec::new(), KVec::new()))?;
         let member = Member {
             server: second.clone(),
             weight: 1,

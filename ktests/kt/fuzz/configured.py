@@ -122,6 +122,8 @@ class Server:
         wrong = (
             (method != "tun" and given.keys() & {"tunnel-type", "tunnel-port", "tunnel-flags"})
             or port == 0
+            or ("tunnel-port" in given and tunnel != "gue")
+            or (tunnel == "ipip" and of("tunnel-flags", 0))
             or (method != "nat" and new.encap)
             or (method != "local" and key == (rip,))
             or (method != "tun" and key and rip and length(key) != len(rip))

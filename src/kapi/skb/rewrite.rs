@@ -12,6 +12,9 @@ use kernel::{error::to_result, prelude::*};
 
 const PROTOCOL_UDP: u8 = 17;
 
+/// Bytes of an IPv4 header without options.
+const IPV4_LEN: usize = 20;
+
 /// Bytes of a UDP header, and where its checksum stands.
 const UDP_LEN: usize = 8;
 const UDP_CHECKSUM: usize = 6;
@@ -36,7 +39,12 @@ impl Packet<'_> {
         unsafe {
             match self.family {
                 Family::V4 => {
-                    bindings::ipvs_ipsec_ip_decrease_ttl(bindings::ipvs_ipsec_ip_hdr(self.as_ptr()))
+                    let header = bindings::ipvs_ipsec_ip_hdr(self.as_ptr());
+                    bindings::ipvs_ipsec_ip_decrease_ttl(header);
+                    // ip_rcv_options has written into options without a new checksum.
+                    if self.header_len() > IPV4_LEN {
+                        bindings::ip_send_check(header);
+                    }
                 }
                 Family::V6 => {
                     let header = bindings::ipvs_ipsec_ipv6_hdr(self.as_ptr());
@@ -235,6 +243,10 @@ impl Packet<'_> {
             bindings::ipvs_ipsec_skb_set_transport_header(skb, header_len.try_into().unwrap_or(0));
         }
         self.family = family;
+        self.protocol = match family {
+            Family::V4 => self.ipv4().protocol,
+            Family::V6 => self.ipv6().nexthdr,
+        };
         self.network = 0;
         self.transport = header_len;
         true

@@ -74,7 +74,7 @@ impl Packet<'_> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `EINVAL` for addresses of different families, or a packet that becomes too long.
+    /// `ENOMEM`; `EINVAL` for addresses of different families.
     pub(crate) fn wrap(
         &mut self,
         route: &Route,
@@ -87,8 +87,7 @@ impl Packet<'_> {
             Family::V4 => IPV4_LEN,
             Family::V6 => ipv6::HEADER_LEN,
         };
-        let len = self.len() + shim.len() + outer_len;
-        if source.family() != family || len > u16::MAX.into() || self.network != 0 {
+        if source.family() != family || self.network != 0 {
             return Err(EINVAL);
         }
         let inner_protocol = match inner {
