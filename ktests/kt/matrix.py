@@ -38,6 +38,7 @@ FORMS = ("esp", "udp", "ah")
 MODULES = ("ipip", "sit", "ip_gre", "ip6_tunnel", "ip6_gre", "fou", "fou6", "esp4", "esp6")
 GUE_PORT = 6080
 IPERF_PORT = 5201
+IPERF_BACK = 50  # a server is not ready for the next test as soon as one has ended
 
 COUNTING = """
 table inet count {
@@ -146,8 +147,14 @@ class Server(Host):
             f"addr add {INSIDE}/32 dev lo",
         )
         self.charon = Charon(self.ns, folder, gateway_conf("%any", f"{INSIDE}/32", self.pool))
-        for number in range(len(FORMS)):
-            self.ns.start("iperf3", "-s", "-B", INSIDE, "-p", str(IPERF_PORT + number))
+        serve_iperf(self.ns, len(FORMS))
+
+
+def serve_iperf(ns: Ns, clients: int) -> None:
+    """Two iperf3 servers a client, one for each direction."""
+    for number in range(clients):
+        for port in (IPERF_PORT + number, IPERF_PORT + IPERF_BACK + number):
+            ns.start("iperf3", "-s", "-B", INSIDE, "-p", str(port))
 
 
 class Gateway(Server):
@@ -229,9 +236,9 @@ class Client(Host):
 
     def transfer(self, amount: str) -> None:
         """Have iperf3 take as many bytes to the inside by TCP, and back."""
-        port = str(IPERF_PORT + self.number - 1)
-        for direction in ([], ["-R"]):
-            words = ["iperf3", "-c", INSIDE, "-p", port, "-J", "-n", amount, *direction]
+        port = IPERF_PORT + self.number - 1
+        for to, direction in ((port, []), (port + IPERF_BACK, ["-R"])):
+            words = ["iperf3", "-c", INSIDE, "-p", str(to), "-J", "-n", amount, *direction]
             done = self.ns.run(*words, check=False, timeout=20)
             told = json.loads(done.stdout)
             assert "error" not in told, f"{self.name}: {words}: {told['error']}"

@@ -25,7 +25,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kt.genl import Genl
-from kt.matrix import FORMS, GUE_PORT, INSIDE, IPERF_PORT, MODULES, VIPS, Client
+from kt.matrix import FORMS, GUE_PORT, INSIDE, MODULES, VIPS, Client, serve_iperf
 from kt.net import Network, Ns, sh
 from kt.strongswan import Charon, gateway_conf, start_all
 
@@ -120,8 +120,7 @@ class PmtuLab:
 
     def _serve(self, folder: Path) -> None:
         self.gateway.ip(f"addr add {INSIDE}/32 dev lo")
-        for number in range(len(FORMS)):
-            self.gateway.start("iperf3", "-s", "-B", INSIDE, "-p", str(IPERF_PORT + number))
+        serve_iperf(self.gateway, len(FORMS))
         self.gateway_charon = Charon(
             self.gateway, folder, gateway_conf("%any", f"{INSIDE}/32", "10.9.1.0/24")
         )

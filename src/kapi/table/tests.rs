@@ -43,6 +43,9 @@ mod tests {
         key % 16
     }
 
+    /// The key of an object that is missing in the second index.
+    const SOLITARY: u32 = 1_000_000;
+
     struct Fixture {
         table: Arc<Objects>,
         alive: Arc<Atomic<i32>>,
@@ -68,8 +71,7 @@ mod tests {
                 key,
                 alive: self.alive.clone(),
             };
-            // Every eighth is missing in the other index.
-            let others = [None, (key % 8 != 7).then(|| other_hash(key))];
+            let others = [None, (key != SOLITARY).then(|| other_hash(key))];
             let rival = |rival: &Object| rival.key == key;
             let inserted = self
                 .table
@@ -126,6 +128,27 @@ mod tests {
         let Fixture { table, alive } = Fixture::new(300)?;
         drop(table);
         assert_eq!(alive.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_missing_in_an_index_stays_so() -> Result {
+        let fixture = Fixture::new(100)?;
+        assert!(fixture.insert(SOLITARY)?);
+        {
+            let guard = Guard::new();
+            let table = &fixture.table;
+            let wanted = |object: &Object| object.key == SOLITARY;
+            let node = table.find::<0>(&guard, hash(SOLITARY), wanted);
+            let node = node.ok_or(ENOENT)?;
+            table.relink::<1>(&guard, node, 5, || {});
+            let found = [5, other_hash(SOLITARY)].map(|hash| table.find::<1>(&guard, hash, wanted));
+            assert!(found.iter().all(|found| found.is_none()));
+        }
+        fixture.table.resize(1024)?;
+        assert!((0..100).all(|key| fixture.has(key)));
+        assert!(fixture.remove(SOLITARY));
+        assert_eq!(fixture.table.count(), 100);
         Ok(())
     }
 
