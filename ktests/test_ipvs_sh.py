@@ -29,6 +29,7 @@ from kt import module
 from kt.net import Network, Ns, sh
 from kt.strongswan import Charon, client_conf, gateway_conf, start_all
 from kt.tool import Tool
+from kt.wait import wait_until
 
 VIP, RIP = "207.175.44.110", "172.16.0.2"
 INSIDE, PORT = "10.9.0.1", 8080
@@ -85,6 +86,9 @@ class ThreeHosts:
         """The tunnel comes up."""
         start_all([self.responder, self.initiator])
         self.initiator.initiate()
+        # charon says so before the route is there.
+        routed = ("ip", "route", "get", INSIDE)
+        wait_until(lambda: self.client.run(*routed, check=False).returncode == 0, 10, "a route")
 
     def sent_and_received(self) -> tuple[bytes, bytes]:
         """Bytes that the client sent to the inside, and those that arrived."""
