@@ -31,6 +31,7 @@ VIPS = [VIP, VIP2, *(f"198.51.100.{n}" for n in range(10, 16)), "2001:db8::1", "
 RIPS = [server_address(n + 1) for n in range(SERVERS)]
 RIPS += [*(f"10.9.9.{n}" for n in range(1, 13)), VIP]
 RIPS += [*(f"2001:db8:9::{n}" for n in range(1, 9)), VIPS[-1]]
+CLIENTS = range(200, 255)
 TRAFFIC_EVERY = 20  # datagrams
 
 
@@ -66,7 +67,7 @@ class Fuzzer:
         """Two initiators get an entry, if a server is there just then."""
         packets: list[bytes] = []
         for vip in (VIP, VIP2):
-            client = self.bench.client(self.run.dice.randrange(1, 200), vip)
+            client = self.bench.client(self.run.dice.choice(CLIENTS), vip)
             packets += [client.first(), client.later(), client.esp()]
         self.bench.port.send(packets)
 

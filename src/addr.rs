@@ -14,6 +14,26 @@ pub enum Family {
 }
 
 impl Family {
+    const AF_INET: u32 = 2;
+    const AF_INET6: u32 = 10;
+
+    /// The family whose address family number in Linux is `number`.
+    pub fn from_number(number: u32) -> Option<Self> {
+        match number {
+            Self::AF_INET => Some(Family::V4),
+            Self::AF_INET6 => Some(Family::V6),
+            _ => None,
+        }
+    }
+
+    /// Its address family number in Linux.
+    pub fn number(self) -> u32 {
+        match self {
+            Family::V4 => Self::AF_INET,
+            Family::V6 => Self::AF_INET6,
+        }
+    }
+
     /// Length of an address in bits.
     pub fn bits(self) -> u8 {
         match self {

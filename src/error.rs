@@ -62,8 +62,6 @@ pub(crate) enum Refusal {
     ServerIsService,
     /// The service has as many servers as it can have.
     TooManyServers,
-    /// The operation takes no attributes.
-    TakesNothing,
     /// No room in a part of a dump; netlink asks again.
     NoRoom,
     /// No memory. Nothing has changed.
@@ -183,7 +181,6 @@ impl From<Refusal> for Refused {
                 Nothing,
             ),
             Refusal::TooManyServers => (ENOSPC, c"the service has too many servers", Nothing),
-            Refusal::TakesNothing => (EINVAL, c"the operation takes no attributes", Nothing),
             Refusal::NoRoom => (EMSGSIZE, c"no room for the message", Nothing),
             Refusal::NoMemory => (ENOMEM, c"out of memory, nothing changed", Nothing),
         };

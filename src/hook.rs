@@ -14,17 +14,15 @@ use crate::{
         netfilter::Handler,
         rcu::Guard,
         skb::{Packet, Verdict},
+        time,
     },
     netns::Netns,
-    proto::{quote, Carrier},
+    proto::{number::UDP, quote, Carrier},
     reason::Reason,
     server::Server,
     service::Service,
     stats::{Direction, Event},
 };
-
-/// IP protocol number of UDP.
-const UDP: u8 = 17;
 
 /// A packet that goes no further, and who is to be told of it.
 struct Refused<'g> {
@@ -120,7 +118,7 @@ impl Netns {
         let mut packet = if packet.protocol() == UDP && packet.is_fragment() {
             // Only what goes to our initiators is held up.
             let (server, client) = (packet.source(), packet.destination());
-            let now = crate::kapi::time::jiffies();
+            let now = time::jiffies();
             let ours = self.entries.by_reply_address(&guard, &server, &client, now);
             if ours.is_none() {
                 return packet.accept();

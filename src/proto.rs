@@ -6,6 +6,7 @@ mod ah;
 mod esp;
 mod isakmp;
 mod natt;
+pub mod number;
 pub mod quote;
 
 use crate::{ike::header::Header, reason::Reason};
@@ -92,24 +93,24 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    /// The carrier that a packet of protocol `number` is, unless it cannot be IPsec.
+    /// The carrier that a packet of this `protocol` is, unless it cannot be IPsec.
     #[inline]
-    pub fn of(number: u8, payload: &impl Payload) -> Option<Self> {
-        match number {
-            17 if isakmp::Isakmp::claims(payload) => Some(Carrier::Udp),
-            50 if esp::Esp::claims(payload) => Some(Carrier::Esp),
-            51 if ah::Ah::claims(payload) => Some(Carrier::Ah),
+    pub fn of(protocol: u8, payload: &impl Payload) -> Option<Self> {
+        match protocol {
+            number::UDP if isakmp::Isakmp::claims(payload) => Some(Carrier::Udp),
+            number::ESP if esp::Esp::claims(payload) => Some(Carrier::Esp),
+            number::AH if ah::Ah::claims(payload) => Some(Carrier::Ah),
             _ => None,
         }
     }
 
-    /// The carrier of a packet of protocol `number` that a server sent, unless it cannot be IPsec.
+    /// The carrier of a packet of this `protocol` that a server sent, unless it cannot be IPsec.
     #[inline]
-    pub fn of_reply(number: u8, payload: &impl Payload) -> Option<Self> {
-        match number {
-            17 if isakmp::claims_reply(payload) => Some(Carrier::Udp),
-            50 => Some(Carrier::Esp),
-            51 => Some(Carrier::Ah),
+    pub fn of_reply(protocol: u8, payload: &impl Payload) -> Option<Self> {
+        match protocol {
+            number::UDP if isakmp::claims_reply(payload) => Some(Carrier::Udp),
+            number::ESP => Some(Carrier::Esp),
+            number::AH => Some(Carrier::Ah),
             _ => None,
         }
     }

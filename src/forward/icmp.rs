@@ -13,7 +13,7 @@ mod translate;
 
 use super::{prepare, Way};
 use crate::{
-    addr::{Family, Flow},
+    addr::{Addr, Family, Flow},
     entry::{
         reply::{Found, Reply},
         table::Entries,
@@ -26,19 +26,16 @@ use crate::{
         time,
     },
     netns::Netns,
-    proto::{quote::Quote, Payload},
+    proto::{
+        number::{AH, ESP, GRE, IPIP, IPV6, UDP},
+        quote::Quote,
+        Payload,
+    },
     reason::Reason,
-    server::Method,
+    server::{Method, Server},
 };
 use tell::{tell, tell_anew};
 use translate::{follow_pseudo_header, translate};
-
-const IPIP: u8 = 4;
-const UDP: u8 = 17;
-const IPV6: u8 = 41;
-const GRE: u8 = 47;
-const ESP: u8 = 50;
-const AH: u8 = 51;
 
 /// Bytes of a UDP header.
 const UDP_LEN: usize = 8;
@@ -83,19 +80,19 @@ pub(crate) fn incoming<'g>(
         });
         return Some(told.map(|()| Outcome::Told(entry)));
     }
-    let way = || {
-        if let Method::Nat { .. } = server.method {
-            translate(packet, &quote, End::Source, &server.address)?;
-        }
-        let old = packet.destination();
-        let way = prepare(server, packet)?;
-        if let Method::Nat { .. } = server.method {
-            follow_pseudo_header(packet, &old, &server.address)?;
-        }
-        Ok(way)
+    Some(send_on(server, packet, &quote).map(|way| Outcome::In(entry, way)))
+}
+
+/// Makes an error about an answer of `server` ready for its way there, and finds that way.
+fn send_on(server: &Server, packet: &mut Packet<'_>, quote: &Quote) -> Result<Way, Reason> {
+    let Method::Nat { .. } = server.method else {
+        return prepare(server, packet);
     };
-    let way = { way }();
-    Some(way.map(|way| Outcome::In(entry, way)))
+    translate(packet, quote, End::Source, &server.address)?;
+    let old = packet.destination();
+    let way = prepare(server, packet)?;
+    follow_pseudo_header(packet, &old, &server.address)?;
+    Ok(way)
 }
 
 /// An error from a server's side about what address translation changed. `None` if it is not
@@ -129,14 +126,17 @@ pub(crate) fn outgoing<'g>(
     let Found::Alive(entry) = found else {
         return Some(Err(Reason::ReplyRemoved));
     };
-    let vip = entry.flow.vip;
-    let told = translate(packet, &quote, End::Destination, &vip).and_then(|()| {
-        let old = packet.source();
-        let changed = packet.set_source(&vip).and_then(|()| packet.reroute());
-        changed.map_err(|_| Reason::NoMemory)?;
-        follow_pseudo_header(packet, &old, &vip)
-    });
-    Some(told.map(|()| Outcome::Out(entry)))
+    Some(send_back(&entry.flow.vip, packet, &quote).map(|()| Outcome::Out(entry)))
+}
+
+/// Has an error about what went to a server come from the service at `vip`, and be about what the
+/// initiator sent there.
+fn send_back(vip: &Addr, packet: &mut Packet<'_>, quote: &Quote) -> Result<(), Reason> {
+    translate(packet, quote, End::Destination, vip)?;
+    let old = packet.source();
+    packet.set_source(vip).map_err(|_| Reason::NoMemory)?;
+    packet.reroute().map_err(|_| Reason::NoRoute)?;
+    follow_pseudo_header(packet, &old, vip)
 }
 
 /// The entry of the initiator that stands at one end of a packet that is quoted.

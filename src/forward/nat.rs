@@ -12,14 +12,14 @@ use crate::{
     ike,
     kapi::{rcu::Guard, skb::Packet, time},
     netns::Netns,
-    proto::{self, Carrier, Payload, Ports},
+    proto::{
+        self,
+        number::{AH, ESP},
+        Carrier, Payload, Ports,
+    },
     reason::Reason,
     server::Server,
 };
-
-/// IP protocol number of ESP and AH.
-const ESP: u8 = 50;
-const AH: u8 = 51;
 
 /// Bytes of a UDP header, and of the beginning of ESP.
 const MIN_LEN: usize = 8;

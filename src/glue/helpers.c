@@ -498,11 +498,6 @@ int ipvs_ipsec_genlmsg_reply(struct sk_buff *skb, struct genl_info *info)
 	return genlmsg_reply(skb, info);
 }
 
-int ipvs_ipsec_genl_attrs_len(const struct genl_info *info)
-{
-	return nlmsg_attrlen(info->nlhdr, GENL_HDRLEN);
-}
-
 void ipvs_ipsec_genl_dump_check_consistent(struct netlink_callback *cb,
 					   void *header)
 {

@@ -149,7 +149,6 @@ struct sk_buff *ipvs_ipsec_genlmsg_new(void);
 void ipvs_ipsec_genlmsg_end(struct sk_buff *skb, void *header);
 void ipvs_ipsec_genlmsg_cancel(struct sk_buff *skb, void *header);
 int ipvs_ipsec_genlmsg_reply(struct sk_buff *skb, struct genl_info *info);
-int ipvs_ipsec_genl_attrs_len(const struct genl_info *info);
 void ipvs_ipsec_genl_dump_check_consistent(struct netlink_callback *cb,
 					   void *header);
 

@@ -76,12 +76,6 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether there are attributes at all, known or not.
-    pub(crate) fn has_attributes(&self) -> bool {
-        // SAFETY: `info` is valid.
-        unsafe { bindings::ipvs_ipsec_genl_attrs_len(self.0) > 0 }
-    }
-
     /// Answers with one message that `fill` fills.
     pub(crate) fn reply(
         &self,

@@ -306,8 +306,11 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
             return false;
         }
         for index in 1..N {
-            let _lock = self.lock(index, node);
-            node.links[index].unlink();
+            // The locks of chains in which it never was are others' to hold.
+            if node.links[index].is_linked() {
+                let _lock = self.lock(index, node);
+                node.links[index].unlink();
+            }
         }
         self.count.add(-1, Relaxed);
         // SAFETY: The node came out of a box in `insert`. The head is its first field; it is in
@@ -316,9 +319,9 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         true
     }
 
-    /// Gives an object that is in index `I`, which is not 0, the hash `hash` there, and puts it
-    /// before all others of its bucket. `change` is called when no reader finds the object in
-    /// this index. Does not sleep.
+    /// Gives an object the hash `hash` in index `I`, which is not 0, and puts it before all others
+    /// of its bucket, unless it is not in this index. `change` is called when no reader finds the
+    /// object in this index. Does not sleep.
     pub(crate) fn relink<'g, const I: usize>(
         &'g self,
         guard: &'g Guard,
@@ -328,11 +331,12 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
     ) {
         const { assert!(I > 0 && I < N) };
         let _object = self.lock(0, node);
+        if !node.links[I].is_linked() {
+            return;
+        }
         {
             let _lock = self.lock(I, node);
-            if !node.links[I].unlink() {
-                return;
-            }
+            node.links[I].unlink();
         }
         change();
         node.hashes[I].store(hash, Relaxed);

@@ -16,10 +16,6 @@ use kernel::prelude::*;
 /// UDP port of GUE, as IANA has assigned it.
 const DEFAULT_TUNNEL_PORT: u16 = 6080;
 
-/// AF_INET and AF_INET6.
-const INET: u32 = 2;
-const INET6: u32 = 10;
-
 /// An address, which must be there.
 pub(super) fn address(request: &Request<'_>, kind: u32) -> Result<Addr, Refusal> {
     let bytes = request.attribute(kind).ok_or(Refusal::Missing(kind))?;
@@ -77,11 +73,9 @@ fn key(request: &Request<'_>, [vip, mark, family]: [u32; 3]) -> Result<Key, Refu
         (false, None) => Err(Refusal::NoKey(vip)),
         (false, Some(0)) => Err(Refusal::NoMark(mark)),
         (false, Some(number_of_mark)) => {
-            let family = match number(request, family)?.ok_or(Refusal::Missing(family))? {
-                INET => Family::V4,
-                INET6 => Family::V6,
-                _ => return Err(Refusal::NotAFamily(family)),
-            };
+            let number_of_family = number(request, family)?.ok_or(Refusal::Missing(family))?;
+            let family =
+                Family::from_number(number_of_family).ok_or(Refusal::NotAFamily(family))?;
             Ok(Key::Mark(family, number_of_mark))
         }
     }

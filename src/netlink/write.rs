@@ -3,7 +3,6 @@
 //! What replies and dumps tell.
 
 use crate::{
-    addr::Family,
     entry::Entry,
     ike::state::State,
     kapi::{genl::Message, skb::Shim, time},
@@ -13,10 +12,6 @@ use crate::{
     uapi::*,
 };
 use kernel::prelude::*;
-
-/// AF_INET and AF_INET6.
-const INET: u32 = 2;
-const INET6: u32 = 10;
 
 pub(super) fn put_service(message: &mut Message<'_>, service: &Service) -> Result {
     let roster = service.snapshot();
@@ -106,11 +101,7 @@ fn put_key(message: &mut Message<'_>, key: &Key, [vip, mark, family]: [u32; 3]) 
         Key::Address(address) => message.put_bytes(vip, address.as_bytes()),
         Key::Mark(of, number) => {
             message.put_u32(mark, *number)?;
-            let number = match of {
-                Family::V4 => INET,
-                Family::V6 => INET6,
-            };
-            message.put_u32(family, number)
+            message.put_u32(family, of.number())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 //! The packet that an ICMP error quotes (pure). RFC 792, RFC 4443 section 3.
 
-use super::{Payload, Ports};
+use super::{number, Payload, Ports};
 use crate::{
     addr::{Addr, Family},
     ipv6,
@@ -26,12 +26,12 @@ pub struct Quote {
     pub transport: usize,
 }
 
-/// Whether a packet of protocol `number` is ICMP of its family.
+/// Whether a packet of this `protocol` is ICMP of its family.
 #[inline]
-pub fn is_icmp(family: Family, number: u8) -> bool {
+pub fn is_icmp(family: Family, protocol: u8) -> bool {
     match family {
-        Family::V4 => number == 1,
-        Family::V6 => number == 58,
+        Family::V4 => protocol == number::ICMP,
+        Family::V6 => protocol == number::ICMPV6,
     }
 }
 

@@ -2,12 +2,12 @@
 
 //! Addresses changed in what ICMP quotes, and every checksum along with them.
 
-use super::{End, UDP};
+use super::End;
 use crate::{
     addr::{Addr, Family},
     checksum,
     kapi::skb::Packet,
-    proto::{quote::Quote, Payload},
+    proto::{number::UDP, quote::Quote, Payload},
     reason::Reason,
 };
 

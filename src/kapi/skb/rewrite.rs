@@ -6,11 +6,9 @@ use super::{Bytes, Packet};
 use crate::{
     addr::{Addr, Family},
     kapi::bindings,
-    proto::Payload,
+    proto::{number, Payload},
 };
 use kernel::{error::to_result, prelude::*};
-
-const PROTOCOL_UDP: u8 = 17;
 
 /// Bytes of an IPv4 header without options.
 const IPV4_LEN: usize = 20;
@@ -75,7 +73,7 @@ impl Packet<'_> {
     }
 
     fn set_address(&mut self, end: End, to: &Addr) -> Result {
-        let has_udp = self.protocol == PROTOCOL_UDP && !self.is_later_fragment();
+        let has_udp = self.protocol == number::UDP && !self.is_later_fragment();
         let udp_len = if has_udp { UDP_LEN } else { 0 };
         self.make_writable(self.header_len() + udp_len)?;
         if has_udp {

@@ -7,13 +7,9 @@ use crate::{
     addr::{Addr, Family},
     ipv6,
     kapi::{bindings, route::Route},
+    proto::number,
 };
 use kernel::{error::to_result, num::casts::u32_as_usize, prelude::*};
-
-const PROTOCOL_IPIP: u8 = 4;
-const PROTOCOL_UDP: u8 = 17;
-const PROTOCOL_IPV6: u8 = 41;
-const PROTOCOL_GRE: u8 = 47;
 
 /// Bytes of an IPv4 header without options, and of a UDP header.
 const IPV4_LEN: usize = 20;
@@ -91,8 +87,8 @@ impl Packet<'_> {
             return Err(EINVAL);
         }
         let inner_protocol = match inner {
-            Family::V4 => PROTOCOL_IPIP,
-            Family::V6 => PROTOCOL_IPV6,
+            Family::V4 => number::IPIP,
+            Family::V6 => number::IPV6,
         };
         let mut outer = Outer {
             source,
@@ -148,7 +144,7 @@ impl Packet<'_> {
         let skb = self.as_ptr();
         // SAFETY: `skb` is valid and ours alone, and there is room.
         unsafe { bindings::ipvs_ipsec_gre_build_header(skb, len, checksum, kind.to_be()) };
-        Ok(PROTOCOL_GRE)
+        Ok(number::GRE)
     }
 
     /// Puts a UDP header before the data, with a checksum or without.
@@ -178,7 +174,7 @@ impl Packet<'_> {
                 ),
             }
         }
-        Ok(PROTOCOL_UDP)
+        Ok(number::UDP)
     }
 
     /// Puts the outer IP header before the data. Its length, and its checksum, are written when
@@ -241,7 +237,7 @@ impl Packet<'_> {
             let place = header.add(begin).cast::<[u8; UDP_LEN]>();
             place.write_unaligned(udp(source, destination, udp_len));
         }
-        self.rename(named_at, PROTOCOL_UDP);
+        self.rename(named_at, number::UDP);
         self.checksum_udp_v6(udp_len);
         Ok(())
     }
@@ -269,7 +265,7 @@ impl Packet<'_> {
     ///
     /// `ENOMEM`; `EINVAL` for a fragment or a packet without UDP header.
     pub(crate) fn remove_udp(&mut self, protocol: u8) -> Result {
-        if self.protocol != PROTOCOL_UDP || self.is_fragment() || self.network != 0 {
+        if self.protocol != number::UDP || self.is_fragment() || self.network != 0 {
             return Err(EINVAL);
         }
         let (begin, named_at) = (self.header_len(), self.protocol_named_at());

@@ -45,7 +45,8 @@ impl Next {
 ///
 /// # Invariants
 ///
-/// While linked, `prev` is what points here. It changes only under the stripe lock.
+/// While linked, `prev` is what points here, else null. It changes only under the stripe lock, and
+/// from null and to null only under the lock of the object.
 #[repr(C)]
 pub(super) struct Link {
     pub(super) next: Next,
@@ -59,6 +60,11 @@ impl Link {
             next: Next(Atomic::new(ptr::null_mut())),
             prev: Atomic::new(ptr::null_mut()),
         }
+    }
+
+    /// Whether the link is in a chain. The caller holds the lock of the object.
+    pub(super) fn is_linked(&self) -> bool {
+        !self.prev.load(Relaxed).is_null()
     }
 
     /// Puts the link at the head of a chain. The caller holds the stripe lock of the chain.
