@@ -237,6 +237,21 @@ def test_without_mobike_everything_stays_on_500(lab: Lab, odd_client: Client) ->
     assert sa["remote-port"] == "500"
 
 
+def test_a_gateway_with_another_address_keeps_its_clients_at_the_vip(
+    lab: Lab, odd_client: Client
+) -> None:
+    """Its daemon, which speaks MOBIKE, is kept from telling them."""
+    client = reconfigured(lab, odd_client)
+    home = gateway_of(lab, client)
+    home.ns.ip("addr add 10.0.0.77/24 dev lan")
+    # charon would tell after 0.1 s, and be asked from there then.
+    assert client.ping(50) == 0
+    client.charon.rekey_ike()
+    (sa,) = client.charon.list_sas()
+    assert sa["remote-host"] == VIP
+    works_at(lab, client, home)
+
+
 def test_ikev1_works(lab: Lab, odd_client: Client) -> None:
     client = reconfigured(lab, odd_client, version=1)
     (sa,) = client.charon.list_sas()

@@ -23,7 +23,7 @@ import json
 from pathlib import Path
 
 from kt.net import Network, Ns
-from kt.strongswan import Charon, client_conf, gateway_conf
+from kt.strongswan import VIP_ONLY, Charon, client_conf, gateway_conf
 
 VIP = "198.51.100.1"
 INSIDE = "10.9.0.1"
@@ -168,7 +168,10 @@ class Lab:
             self._attach(gateway.ns, "lan", gateway.name)
             gateway.setup()
             gateway.charon = Charon(
-                gateway.ns, folder, gateway_conf(VIP, f"{INSIDE}/32", gateway.pool)
+                gateway.ns,
+                folder,
+                gateway_conf(VIP, f"{INSIDE}/32", gateway.pool, mobike=True),
+                VIP_ONLY,
             )
         for client in self.clients:
             self._attach(client.ns, "wan", client.name)

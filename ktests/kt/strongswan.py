@@ -37,6 +37,7 @@ charon {{
   install_virtual_ip_on = lo
   retransmit_timeout = 1.5
   retransmit_tries = 4
+  {settings}
   delete_rekeyed_delay = 1
   plugins {{
     vici {{ socket = {socket} }}
@@ -50,6 +51,10 @@ charon {{
 }}
 swanctl {{ load = {plugins} }}
 """
+
+# For a gateway's daemon that knows the VIP only, as the admin guide has it: with MOBIKE it would
+# tell its clients of every address that appears on the LAN, and they would go there.
+VIP_ONLY = "interfaces_use = lo\n  install_routes = no"
 
 CLIENT_CONF = """
 connections {{
@@ -94,6 +99,7 @@ connections {{
     local_addrs = {vip}
     proposals = {proposals}
     fragmentation = {fragmentation}
+    mobike = {mobike}
     send_cert = always
     pools = inside
     unique = replace
@@ -162,10 +168,17 @@ def client_conf(
 
 
 def gateway_conf(
-    vip: str, inside: str, pool: str, *, auth: str = "psk", fragmentation: bool = True
+    vip: str,
+    inside: str,
+    pool: str,
+    *,
+    mobike: bool = False,
+    auth: str = "psk",
+    fragmentation: bool = True,
 ) -> str:
     """swanctl.conf of a responder that hands out inside addresses of `pool`."""
     return GATEWAY_CONF.format(
+        mobike="yes" if mobike else "no",
         auth=auth,
         proposals=IKE_PROPOSAL,
         fragmentation="yes" if fragmentation else "no",
@@ -183,7 +196,7 @@ def gateway_conf(
 class Charon:
     """One IKE daemon in one namespace."""
 
-    def __init__(self, ns: Ns, folder: Path, conf: str) -> None:
+    def __init__(self, ns: Ns, folder: Path, conf: str, settings: str = "") -> None:
         self.ns = ns
         self.folder = folder / ns.name
         self.log_file = self.folder / "charon.log"
@@ -197,7 +210,10 @@ class Charon:
         )
         (self.folder / "strongswan.conf").write_text(
             STRONGSWAN_CONF.format(
-                plugins=PLUGINS, socket=f"unix://{self._socket}", log=self.log_file
+                plugins=PLUGINS,
+                socket=f"unix://{self._socket}",
+                log=self.log_file,
+                settings=settings,
             ),
             encoding="utf-8",
         )
