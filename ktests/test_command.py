@@ -66,6 +66,47 @@ def test_a_service_with_all_options(tool: Tool) -> None:
     assert tool.services()[0]["persistence_prefix"] == 32, "what is not said stays"
 
 
+def test_a_service_with_timeouts_of_its_own(tool: Tool) -> None:
+    tool.run("service", "add", VIP)
+    (service,) = tool.services()
+    keys = ("initial_timeout", "established_timeout", "soft_entries")
+    assert [service[key] for key in keys] == [0, 0, 0]
+    tool.run("service", "set", VIP, "--initial-timeout", 20, "--soft-entries", 65536)
+    line = f"IPSEC {VIP} wlc initial-timeout 20 soft-entries 65536"
+    assert tool.run("list").stdout.splitlines()[3] == line
+    tool.run("service", "set", VIP, "-p", "--established-timeout", 2592000, "--soft-entries", 0)
+    line = f"IPSEC {VIP} wlc persistent 300 initial-timeout 20 established-timeout 2592000"
+    assert tool.run("list").stdout.splitlines()[3] == line
+    (service,) = tool.services()
+    assert [service[key] for key in keys] == [20, 2592000, 0]
+
+
+def test_spis_that_name_servers(tool: Tool) -> None:
+    tool.run("service", "add", VIP)
+    spis = ("--ike-label", "0x0b00000000000000", "--ike-mask", "0xff00000000000000")
+    tool.run("server", "add", VIP, RIP, *spis, "--esp-spis", "0xcb000000-0xcbffffff")
+    tool.run("server", "add", VIP, RIP2)
+    keys = ("ike_label", "ike_mask", "esp_spi_min", "esp_spi_max")
+
+    def shown() -> list[list[str]]:
+        return [[server[key] for key in keys] for server in tool.services()[0]["servers"]]
+
+    none = ["0x" + "0" * 16] * 2 + ["0x" + "0" * 8] * 2
+    assert shown() == [[spis[1], spis[3], "0xcb000000", "0xcbffffff"], none]
+    assert tool.run("list", "--spis").stdout.splitlines()[4:] == [
+        f"  -> {RIP:<28} {spis[1]} {spis[3]} 0xcb000000-0xcbffffff",
+        f"  -> {RIP2:<28} {'none':<18} {'none':<18} none",
+    ]
+    tool.run("server", "set", VIP, RIP, "--ike-label", "0x0c00000000000000")
+    tool.run("server", "set", VIP, RIP2, "--esp-spis", "256-0xffff")
+    assert [server[0] for server in shown()] == ["0x0c00000000000000", none[0]]
+    assert shown()[1] == [*none[:2], "0x00000100", "0x0000ffff"]
+    tool.run("server", "set", VIP, RIP, "--ike-label", "none")
+    tool.run("server", "set", VIP, RIP2, "--esp-spis", "none")
+    assert shown() == [[*none[:2], "0xcb000000", "0xcbffffff"], none]
+    assert "persistent" not in tool.run("list", "--spis").stdout
+
+
 def test_a_mark_is_a_service_in_each_family(tool: Tool) -> None:
     tool.run("service", "add", "fwmark:0x10")
     tool.run("service", "add", "fwmark6:16", "-p", 60, "-M", "/64")
@@ -124,6 +165,7 @@ def test_a_server_with_all_options(tool: Tool) -> None:
         ("--stats", "Conns InPkts OutPkts InBytes OutBytes"),
         ("--rate", "CPS InPPS OutPPS InBPS OutBPS"),
         ("--thresholds", "Uthreshold Lthreshold ActiveConn InActConn"),
+        ("--spis", "IkeLabel IkeMask EspSpis"),
         ("--drops", "Packets Reason"),
     ],
 )
@@ -154,6 +196,9 @@ def test_changes_and_removals(tool: Tool) -> None:
 
 def test_refusals_have_status_one_and_the_kernels_words(tool: Tool) -> None:
     tool.run("service", "add", VIP)
+    tool.run("server", "add", VIP, RIP2, "--ike-label", "0x3", "--ike-mask", "0xf")
+    tool.run("server", "set", VIP, RIP2, "--esp-spis", "256-511")
+    old, new = {"service": VIP, "address": RIP2}, {"service": VIP, "address": RIP}
     with Genl(tool.ns) as genl:
         for words, op, values in (
             (("service", "add", VIP), "service-new", {"address": VIP}),
@@ -164,6 +209,26 @@ def test_refusals_have_status_one_and_the_kernels_words(tool: Tool) -> None:
                 ("service", "add", VIP2, "--scheduler", "nonesuch"),
                 "service-new",
                 {"address": VIP2, "scheduler": "nonesuch"},
+            ),
+            (
+                ("server", "set", VIP, RIP2, "--ike-label", "0x10"),
+                "server-set",
+                {**old, "ike-label": 0x10},
+            ),
+            (
+                ("server", "set", VIP, RIP2, "--ike-mask", "0x1"),
+                "server-set",
+                {**old, "ike-mask": 1},
+            ),
+            (
+                ("server", "add", VIP, RIP, "--ike-label", "0x13", "--ike-mask", "0xff"),
+                "server-new",
+                {**new, "ike-label": 0x13, "ike-mask": 0xFF},
+            ),
+            (
+                ("server", "add", VIP, RIP, "--esp-spis", "511-512"),
+                "server-new",
+                {**new, "esp-spi-min": 511, "esp-spi-max": 512},
             ),
         ):
             with pytest.raises(Refused) as refused:
@@ -189,7 +254,14 @@ def test_refusals_have_status_one_and_the_kernels_words(tool: Tool) -> None:
         ("server", "add", VIP, RIP, "--method", "magic"),
         ("server", "add", VIP, RIP, "--tun-type", "gre"),
         ("server", "add", VIP, RIP, "--method", "dr", "--encap"),
+        ("service", "add", VIP, "--initial-timeout", "3601"),
+        ("service", "add", VIP, "--soft-entries", "-1"),
+        ("server", "add", VIP, RIP, "--ike-label", "0x1"),
+        ("server", "add", VIP, RIP, "--ike-label", "0x2", "--ike-mask", "0x1"),
+        ("server", "add", VIP, RIP, "--esp-spis", "255-300"),
         ("list", "--stats", "--rate"),
+        ("entry", "flush", VIP),
+        ("entry", "list", "--client", RIP, "--service", RIP6),
         ("flush", "now"),
         ("sing",),
     ],
@@ -197,6 +269,21 @@ def test_refusals_have_status_one_and_the_kernels_words(tool: Tool) -> None:
 )
 def test_wrong_usage_has_status_two(tool: Tool, words: tuple[str, ...]) -> None:
     assert tool.misused(*words)
+
+
+def test_entries_that_are_not_there_are_flushed_in_silence(tool: Tool) -> None:
+    for words in ((), ("--client", RIP), ("--service", VIP), ("--client", RIP6, "--service", RIP6)):
+        done = tool.run("entry", "flush", *words)
+        assert (done.stdout, done.stderr) == ("", "")
+        assert tool.json("entry", "list", *words) == []
+
+
+def test_the_sweep_tells_how_it_keeps_up(tool: Tool) -> None:
+    told = tool.json("stats")
+    lines = dict(line.split() for line in tool.run("stats").stdout.splitlines() if line)
+    for key in ("sweep_step_us", "sweep_lag_ms"):
+        assert told[key] >= 0
+        assert int(lines[key.replace("_", "-")]) >= told[key], "the worst there was"
 
 
 def test_parallel_commands_lose_nothing(tool: Tool) -> None:

@@ -99,8 +99,9 @@ def test_esp_in_udp_follows_its_flow(bench: Bench) -> None:
     for number in range(1, 7):
         client, server = bench.established(number)
         natt = client.at(port=40_000 + number)
-        bench.expect(natt.esp_in_udp(), drop_esp_in_udp_no_entry=1)
-        assert bench.server_of(natt.natt_later(), natt.esp_in_udp(), natt.esp_in_udp()) == server
+        packet = natt.esp_in_udp(0xC0000100 + number)
+        bench.expect(packet, drop_esp_in_udp_no_entry=1)
+        assert bench.server_of(natt.natt_later(), packet, packet) == server
 
 
 def test_esp_in_udp_on_an_initial_entry_is_dropped(bench: Bench) -> None:

@@ -18,13 +18,6 @@ from kt.wait import wait_until
 INITIAL_MS, ESTABLISHED_MS = 10_000, 28_800_000
 
 
-def age(bench: Bench, client, port: int = 500, by: int = 200) -> int:  # type: ignore[no-untyped-def]
-    """Wait until an entry's timer has run for a moment; what is left of it."""
-    start = bench.entry(client, port)["expires"]
-    wait_until(lambda: bench.entry(client, port)["expires"] <= start - by, 2, "the timer runs")
-    return bench.entry(client, port)["expires"]
-
-
 def test_first_ike_packet_makes_an_initial_entry(bench: Bench) -> None:
     client = bench.client()
     server = bench.server_of(client.first())
@@ -35,6 +28,7 @@ def test_first_ike_packet_makes_an_initial_entry(bench: Bench) -> None:
         "client-port": 500,
         "service": VIP,
         "service-port": 500,
+        "protocol": 17,
         "server": server_address(server),
         "method": "dr",
         "state": "initial",
@@ -57,7 +51,7 @@ def test_responder_spi_establishes_the_entry(bench: Bench) -> None:
 def test_retransmission_keeps_the_server_and_restarts_the_timer(bench: Bench) -> None:
     client = bench.client()
     server = bench.server_of(client.first())
-    left = age(bench, client)
+    left = bench.age(client)
     assert bench.server_of(*[client.first()] * 7) == server
     assert bench.entry(client)["expires"] > left
     assert len(bench.entries()) == 1
@@ -65,7 +59,7 @@ def test_retransmission_keeps_the_server_and_restarts_the_timer(bench: Bench) ->
 
 def test_restarted_client_keeps_its_server(bench: Bench) -> None:
     client, server = bench.established()
-    left = age(bench, client)
+    left = bench.age(client)
     reborn = client.at(ispi=0x7777)
     assert bench.server_of(reborn.first()) == server
     entry = bench.entry(client)
@@ -75,7 +69,7 @@ def test_restarted_client_keeps_its_server(bench: Bench) -> None:
 
 def test_later_ike_restarts_the_established_timer(bench: Bench) -> None:
     client, server = bench.established()
-    left = age(bench, client)
+    left = bench.age(client)
     # Rekeying changes the SPIs of both sides.
     rekeyed = client.at(ispi=0x8888, rspi=0x9999)
     assert bench.server_of(rekeyed.later(INFORMATIONAL)) == server
@@ -196,7 +190,7 @@ def test_keepalive_without_entry_is_dropped(bench: Bench) -> None:
 def test_keepalive_leaves_the_initial_timer_alone(bench: Bench) -> None:
     client = bench.client().at(port=4500)
     server = bench.server_of(client.natt_first())
-    left = age(bench, client, 4500)
+    left = bench.age(client, 4500)
     assert bench.server_of(client.keepalive()) == server
     entry = bench.entry(client, 4500)
     assert entry["expires"] <= left
@@ -206,7 +200,7 @@ def test_keepalive_leaves_the_initial_timer_alone(bench: Bench) -> None:
 def test_keepalive_restarts_the_established_timer(bench: Bench) -> None:
     client = bench.client().at(port=4500)
     server = bench.server_of(client.natt_first(), client.natt_later())
-    left = age(bench, client, 4500)
+    left = bench.age(client, 4500)
     assert bench.server_of(client.keepalive()) == server
     assert bench.entry(client, 4500)["expires"] > left
 

@@ -70,7 +70,7 @@ def test_extension_headers_are_passed_over_and_kept(
     dual: Dual, method: str, chain: tuple[tuple[int, bytes], ...]
 ) -> None:
     dual.configure(V6, method)
-    client = V6.client()
+    client = dual.admitted(V6)
     end = V6.rip() if method == "nat" else V6.vip
     kinds = [("ike", first(client, chain))]
     kinds += [("ike", later(client, chain)), ("esp", client.esp(extensions=chain))]
@@ -145,7 +145,7 @@ def test_without_entry_a_parameter_problem_points_at_the_header(
 def test_an_atomic_fragment_is_a_packet(dual: Dual, method: str) -> None:
     """RFC 6946: offset 0, and no more to come."""
     dual.configure(V6, method)
-    client = V6.client()
+    client = dual.admitted(V6)
     dual.expect(first(client, (ATOMIC,)), later(client, (HOPS, ATOMIC)), ike=2)
     dual.expect(client.esp(extensions=(ATOMIC,)), esp=1)
     for packet in dual.captures[0].some(3):
@@ -170,7 +170,7 @@ def cut(packet: bytes, size: int) -> list[bytes]:
 def test_fragments_of_any_size_are_put_together(dual: Dual, method: str, size: int) -> None:
     """8 bytes: the ports are in another fragment than the IKE header."""
     dual.configure(V6, method)
-    client = V6.client()
+    client = dual.admitted(V6)
     body = bytes(range(250)) * (1 if size == 8 else 16)
     for sent in (
         client.udp(500, ike(client.ispi, body=body), extensions=(HOPS,)),

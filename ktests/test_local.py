@@ -41,6 +41,13 @@ def got(sock: socket.socket) -> tuple[bytes, str, int]:
     return message, peer[0], peer[1]
 
 
+def reply(service: Dual, sock: socket.socket, client: Client) -> None:
+    """The director's daemon answers a first message, so that the initiator can prove itself."""
+    got(sock)
+    sock.sendto(ike(client.ispi, client.rspi), (client.address, client.port))
+    service.back.one()
+
+
 def check(sock: socket.socket, client: Client, sent: bytes) -> None:
     """This is what the socket gets."""
     assert got(sock) == (read(sent).message, client.address, client.port)
@@ -56,6 +63,8 @@ def service(dual: Dual, side: Family) -> Dual:
 def test_a_socket_at_the_vip_gets_what_was_sent(service: Dual, side: Family) -> None:
     client, natt = side.client(), side.client(port=40_001)
     with listening(service, side, side.vip) as ike_sock:
+        service.expect(client.first(), ike=1)
+        reply(service, ike_sock, client)
         for sent in (client.first(), client.later(), client.later(ttl=1)):
             service.expect(sent, ike=1)
             check(ike_sock, client, sent)
@@ -117,9 +126,11 @@ def test_esp_reaches_the_directors_own_stack(service: Dual, side: Family) -> Non
     kind = socket.AF_INET if side.version == 4 else socket.AF_INET6
     with service.director.entered():
         raw = socket.socket(kind, socket.SOCK_RAW, ESP)
-    with raw, listening(service, side, side.vip):
+    with raw, listening(service, side, side.vip) as sock:
         raw.settimeout(PATIENCE)
-        service.expect(client.first(), client.later(), client.esp(ttl=1), ike=2, esp=1)
+        service.expect(client.first(), ike=1)
+        reply(service, sock, client)
+        service.expect(client.later(), client.esp(ttl=1), ike=1, esp=1)
         message = raw.recv(2000)
     assert message.endswith(read(client.esp()).payload)
 

@@ -223,18 +223,24 @@ def test_a_nest_where_none_belongs_is_refused(genl: Genl) -> None:
     refuse(genl, None, "service-new", nested)
 
 
-@pytest.mark.parametrize("number", [0, 12, 13, 255])
+@pytest.mark.parametrize("number", [0, 13, 14, 255])
 def test_an_unknown_command_is_refused(genl: Genl, number: int) -> None:
     refuse(genl, errno.EOPNOTSUPP, number)
 
 
-@pytest.mark.parametrize("op", ["service-new", "server-set", "flush"])
+@pytest.mark.parametrize("op", ["service-new", "server-set", "entry-flush", "flush"])
 def test_a_change_cannot_be_dumped(genl: Genl, op: str) -> None:
     refuse(genl, errno.EOPNOTSUPP, op, dump=True)
 
 
 def test_entries_cannot_be_asked_for_one_by_one(genl: Genl) -> None:
     refuse(genl, errno.EOPNOTSUPP, "entry-get")
+
+
+@pytest.mark.parametrize("name", ["client", "service"])
+@pytest.mark.parametrize("size", [0, 1, 3, 5, 15, 17, 100])
+def test_entries_of_no_address_are_not_flushed(genl: Genl, name: str, size: int) -> None:
+    refuse_with_text(genl, None, "entry-flush", encode("entry", **{name: b"\1" * size}))
 
 
 def test_a_flush_with_attributes_is_refused(genl: Genl) -> None:
@@ -258,7 +264,7 @@ def test_random_messages_change_nothing_unasked(genl: Genl) -> None:
     refusals = 0
     for _ in range(2000):
         attributes = b"".join(
-            attr(dice.randrange(30), dice.randbytes(dice.choice([0, 1, 2, 4, 4, 8, 16, 40])))
+            attr(dice.randrange(34), dice.randbytes(dice.choice([0, 1, 2, 4, 4, 8, 16, 40])))
             for _ in range(dice.randrange(5))
         )[: dice.choice([None, 10])]
         try:

@@ -35,6 +35,7 @@ FIRST_ARGUMENTS = {
     "server-new": f"service={VIP!r}, address={RIP2!r}",
     "server-set": f"service={VIP!r}, address={RIP!r}, weight=0",
     "server-del": f"service={VIP!r}, address={RIP!r}",
+    "entry-flush": "",
     "flush": "",
 }
 

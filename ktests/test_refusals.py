@@ -24,6 +24,7 @@ MARK = {"mark": 7, "family": INET}
 SERVER = {"service": VIP, "address": RIP2}
 OLD = {"service": VIP, "address": RIP}
 TUN = {"service": VIP6, "address": RIP}
+NAMED = MARK | {"address": RIP2}
 
 
 @pytest.fixture
@@ -35,6 +36,9 @@ def genl(director: Ns) -> Iterator[Genl]:
         made.do("server-new", **OLD)
         made.do("server-new", **TUN, method="tun")
         made.do("server-new", **MARK, address=RIP, upper_threshold=10, lower_threshold=5)
+        spis = {"ike_label": 0x0B << 56, "ike_mask": 0xFF << 56}
+        spis |= {"esp_spi_min": 1000, "esp_spi_max": 1999}
+        made.do("server-set", **MARK, address=RIP, **spis)
         yield made
 
 
@@ -152,6 +156,24 @@ REFUSALS: list[Row] = [
             (op, key | {"encap": 1}, errno.EINVAL, "only servers of method nat", "encap"),
             (op, key | {"method": "tun", "encap": 1}, errno.EINVAL, "ESP in UDP", "encap"),
             (op, key | {"lower_threshold": 1}, errno.ERANGE, "is above the upper one", ""),
+            *(
+                (op, key | spis, errno.EINVAL, "has bits of its mask only", "ike-label")
+                for spis in (
+                    {"ike_label": 1},
+                    {"ike_label": 1, "ike_mask": 0},
+                    {"ike_label": 3, "ike_mask": 1},
+                    {"ike_label": 1 << 63, "ike_mask": (1 << 63) - 1},
+                )
+            ),
+            *(
+                (op, key | spis, errno.EINVAL, "a range of ESP SPIs is from 256 on", "esp-spi-min")
+                for spis in (
+                    {"esp_spi_min": 256},
+                    {"esp_spi_min": 255, "esp_spi_max": 300},
+                    {"esp_spi_min": 0, "esp_spi_max": 300},
+                    {"esp_spi_min": 300, "esp_spi_max": 299},
+                )
+            ),
             (
                 *(op, key | {"upper_threshold": 5, "lower_threshold": 6}),
                 *(errno.ERANGE, "the lower threshold is above the upper one", ""),
@@ -171,6 +193,18 @@ REFUSALS: list[Row] = [
     ),
     ("server-new", MARK | {"address": RIP6}, errno.EINVAL, "only method tun", ""),
     ("server-set", TUN | {"method": "dr"}, errno.EINVAL, "only method tun", ""),
+    # SPIs that name another.
+    *(
+        ("server-new", NAMED | spis, errno.EEXIST, "another server of this service has SPIs", "")
+        for spis in (
+            {"ike_label": 0x0B << 56, "ike_mask": 0xFF << 56},
+            {"ike_label": 0x1, "ike_mask": 0xF},
+            {"ike_label": 0x0B01 << 48, "ike_mask": 0xFFFF << 48},
+            {"esp_spi_min": 1000, "esp_spi_max": 1000},
+            {"esp_spi_min": 1999, "esp_spi_max": 3000},
+            {"esp_spi_min": 256, "esp_spi_max": 0xFFFFFFFF},
+        )
+    ),
     *(
         (
             *("server-new", {"service": VIP, "address": VIP, "method": method}),

@@ -8,14 +8,16 @@ plays clients       VIP on lo       s2, s3 alike
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Any
 
 import pytest
 
 from kt.bench import VIP, Bench, server_address
+from kt.capture import Port
 from kt.genl import Genl
-from kt.packets import Packet
+from kt.packets import UDP, Packet, ike, ip, udp
 from kt.wait import wait_until
 
 VIP6, RIP = "2001:db8::1", "10.2.1.1"
@@ -42,6 +44,10 @@ def test_a_service_keeps_what_is_not_given(genl: Genl) -> None:
         {"scheduler-flags": {"port"}, "persistence-timeout": 0},
         {"scheduler-flags": set()},
         {"persistence-prefix": 128, "persistence-timeout": 2678400},
+        {"initial-timeout": 3600},
+        {"established-timeout": 2592000},
+        {"soft-entries": 65536},
+        {"initial-timeout": 0, "soft-entries": 0},
     ):
         genl.do("service-set", address=VIP6, **values)
         expected |= values
@@ -57,6 +63,10 @@ def test_a_server_keeps_what_is_not_given(genl: Genl) -> None:
     gue = {"tunnel-type": "gue", "tunnel-port": 6080, "tunnel-flags": set()}
     for values in (
         {"weight": 0},
+        {"ike-label": 0x0B << 56, "ike-mask": 0xFF << 56},
+        {"esp-spi-min": 256, "esp-spi-max": 511},
+        {"ike-label": 0x0A << 56},
+        {"esp-spi-max": 0xFFFFFFFF},
         {"upper-threshold": 100},
         {"lower-threshold": 50},
         {"method": "tun", "tunnel-type": "gue"},
@@ -110,6 +120,13 @@ def test_entries_go_on_by_the_method_they_began_with(bench: Bench) -> None:
     assert bench.server(1)["tunnel-type"] == "ipip"
     outer = last(bench, 1, three.first())
     assert (outer.protocol, outer.dst) == (IPIP, rip)
+    # Where the address is translated, the server answers first.
+    bench.director.sysctl("net/ipv4/ip_forward", 1)
+    back = bench.servers[0], "eth0", bench.director.mac("s1")
+    with contextlib.closing(Port(*back)) as port:
+        reply = udp(500, two.port, ike(two.ispi, two.rspi))
+        port.send([ip(rip, two.address, UDP, reply)])
+        bench.back.wait(1, "the reply", lambda p: p.protocol == UDP)
     # Each stays with its own, and so does what it begins on port 4500.
     assert last(bench, 1, one.later(), one.at(port=4500).natt_later()).dst == VIP
     packet = last(bench, 1, two.later(), two.at(port=4500).natt_later())

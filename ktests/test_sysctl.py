@@ -4,7 +4,7 @@
 gen 10.1.0.1 ------ director ------ s1 10.2.1.1
 plays clients       VIP on lo       s2, s3 alike
 
-What expire_nodest_conn does is in test_service.py.
+What expire_nodest_conn does is in test_service.py, sloppy and esp_refreshes here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kt.bench import DEFAULTS as bench_defaults
 from kt.bench import Bench
 from kt.net import Network, Ns
 from kt.wait import wait_until
@@ -23,8 +24,16 @@ FOLDER = "net/ipvs_ipsec"
 INITIAL = f"{FOLDER}/isakmp_initial_timeout"
 ESTABLISHED = f"{FOLDER}/isakmp_established_timeout"
 EXPIRE = f"{FOLDER}/expire_nodest_conn"
-DEFAULTS = {INITIAL: "10", ESTABLISHED: "28800", EXPIRE: "1"}
-RANGES = {INITIAL: (1, 3_600), ESTABLISHED: (1, 2_592_000), EXPIRE: (0, 1)}
+SLOPPY = f"{FOLDER}/sloppy"
+ESP_REFRESHES = f"{FOLDER}/esp_refreshes"
+DEFAULTS = {f"{FOLDER}/{name}": str(value) for name, value in bench_defaults.items()}
+RANGES = {
+    INITIAL: (1, 3_600),
+    ESTABLISHED: (1, 2_592_000),
+    EXPIRE: (0, 1),
+    SLOPPY: (0, 1),
+    ESP_REFRESHES: (0, 1),
+}
 
 
 @pytest.fixture
@@ -41,7 +50,7 @@ def test_defaults(fresh: Ns) -> None:
 @pytest.mark.parametrize("key", DEFAULTS)
 def test_values_in_range_are_taken(fresh: Ns, key: str) -> None:
     least, largest = RANGES[key]
-    for value in (least, least + 1, largest - 1, largest):
+    for value in {least, least + 1, largest - 1, largest}:
         fresh.sysctl(key, value)
         assert fresh.read_sysctl(key) == str(value)
 
@@ -147,3 +156,41 @@ def test_only_a_timers_end_counts_as_expired(bench: Bench) -> None:
     before = bench.genl.counters()["entries-expired"]
     bench.clear()
     assert bench.genl.counters()["entries-expired"] == before
+
+
+def test_sloppy_takes_who_comes_in_the_middle(bench: Bench) -> None:
+    """With dr, where nobody sees the replies, a responder SPI is proof enough, as ever."""
+    bench.director.sysctl(SLOPPY, 1)
+    client = bench.client()
+    server = bench.server_of(client.later(), client.esp())
+    assert bench.entry(client)["state"] == "established"
+    natt = client.at(port=41_000)
+    assert bench.server_of(natt.natt_later(), natt.esp_in_udp()) == server
+    bench.expect(bench.client(2).esp(), drop_esp_no_entry=1)
+    bench.director.sysctl(SLOPPY, 0)
+    bench.expect(bench.client(3).later(), drop_ike_no_entry=1)
+
+
+@pytest.mark.parametrize("refreshes", [0, 1])
+def test_esp_restarts_timers_only_where_it_is_to(bench: Bench, refreshes: int) -> None:
+    bench.director.sysctl(ESP_REFRESHES, refreshes)
+    client, _ = bench.established()
+    natt = bench.client(2).at(port=4500)
+    bench.expect(natt.natt_first(), natt.natt_later(), ike=2)
+    for flow, port, packet in (
+        (client, 500, client.esp()),
+        (client, 500, client.ah()),
+        (natt, 4500, natt.esp_in_udp()),
+    ):
+        left = bench.age(flow, port)
+        bench.send(packet)
+        assert (bench.entry(flow, port)["expires"] > left) == bool(refreshes)
+
+
+def test_esp_on_an_initial_entry_refreshes_nothing(bench: Bench) -> None:
+    bench.director.sysctl(ESP_REFRESHES, 1)
+    client = bench.client()
+    bench.expect(client.first(), ike=1)
+    left = bench.entry(client)["expires"]
+    bench.expect(client.esp(), drop_not_established=1)
+    assert bench.entry(client)["expires"] <= left

@@ -17,7 +17,9 @@ use crate::{
     netns::Netns,
     proto::{Ports, Traffic},
     reason::Reason,
-    service::Service,
+    server::Server,
+    service::{Roster, Service},
+    stats::Event as Counted,
 };
 use kernel::sync::Arc;
 
@@ -26,13 +28,14 @@ struct Arrival<'g> {
     netns: &'g Netns,
     guard: &'g Guard,
     service: &'g Service,
+    roster: &'g Roster,
     client: Addr,
     vip: Addr,
     now: u64,
 }
 
 /// Finds the entry of a packet from `client` to `vip`, which is `service`'s, or makes it, and moves it by what came
-/// in. The packet is to be forwarded to the server of the entry.
+/// in. Returns the server that the packet is to be forwarded to.
 #[inline]
 pub(crate) fn admit<'g>(
     netns: &'g Netns,
@@ -40,45 +43,38 @@ pub(crate) fn admit<'g>(
     service: &'g Service,
     (client, vip): (Addr, Addr),
     traffic: &Traffic,
-) -> Result<&'g EntryNode, Reason> {
+) -> Result<&'g Arc<Server>, Reason> {
     let arrival = Arrival {
         netns,
         guard,
         service,
+        roster: service.roster(guard),
         client,
         vip,
         now: time::jiffies(),
     };
+    if let Some(server) = arrival.roster.named(traffic) {
+        return arrival.named(server, traffic);
+    }
     let (entry, event) = match traffic {
-        Traffic::Ike(ports, header) if header.responder_spi == 0 => {
-            (arrival.ike(ports, header)?, Event::IkeFirst)
-        }
-        Traffic::Ike(ports, header) => (arrival.ike(ports, header)?, Event::IkeLater),
+        Traffic::Ike(ports, header) => arrival.ike(ports, header)?,
         Traffic::Keepalive(ports) => (
             arrival.known(ports).ok_or(Reason::KeepaliveNoEntry)?,
             Event::Keepalive,
         ),
-        Traffic::EspInUdp(ports) => (
-            arrival.known(ports).ok_or(Reason::EspInUdpNoEntry)?,
-            Event::Ipsec,
+        Traffic::EspInUdp(ports, spi) => (arrival.esp_in_udp(ports, *spi)?, arrival.ipsec()),
+        Traffic::Esp(_) => (
+            arrival.related().ok_or(Reason::EspNoEntry)?,
+            arrival.ipsec(),
         ),
-        Traffic::Esp => (arrival.related().ok_or(Reason::EspNoEntry)?, Event::Ipsec),
-        Traffic::Ah => (arrival.related().ok_or(Reason::AhNoEntry)?, Event::Ipsec),
+        Traffic::Ah(_) => (arrival.related().ok_or(Reason::AhNoEntry)?, arrival.ipsec()),
     };
-    // Who has died meanwhile is treated as one who had not proved itself.
-    let state = entry.state(arrival.now).unwrap_or(State::Initial);
-    match state.on(event) {
-        Outcome::Restart(to) => {
-            let deadline = arrival.deadline(to);
-            arrival.entries().restart(guard, entry, to, deadline);
-        }
-        Outcome::Forward => {}
+    match arrival.advance(entry, event, traffic) {
+        Outcome::Restart(_) | Outcome::Forward => {}
+        Outcome::Drop if event == Event::IkeUnproved => return Err(Reason::IkeResponderSpi),
         Outcome::Drop => return Err(Reason::NotEstablished),
     }
-    if entry.server.wants_encap() {
-        arrival.note_form(entry, traffic);
-    }
-    Ok(entry)
+    Ok(&entry.server)
 }
 
 impl<'g> Arrival<'g> {
@@ -87,7 +83,87 @@ impl<'g> Arrival<'g> {
     }
 
     fn deadline(&self, state: State) -> u64 {
-        self.now + self.netns.settings.timeout(state)
+        let of_service = self.roster.plan.timeouts.get(state);
+        self.now + of_service.unwrap_or_else(|| self.netns.settings.timeout(state))
+    }
+
+    fn ipsec(&self) -> Event {
+        Event::Ipsec {
+            refreshes: self.netns.settings.esp_refreshes(),
+        }
+    }
+
+    /// Moves an entry by what came in for it, and remembers what that tells.
+    #[inline]
+    fn advance(&self, entry: &'g EntryNode, event: Event, traffic: &Traffic) -> Outcome {
+        // Who has died meanwhile is treated as one who had not proved itself.
+        let state = entry.state(self.now).unwrap_or(State::Initial);
+        let outcome = state.on(event);
+        if let Outcome::Restart(to) = outcome {
+            let deadline = self.deadline(to);
+            self.entries().restart(self.guard, entry, to, deadline);
+            if let Traffic::Ike(_, header) = traffic {
+                self.entries().remember(self.guard, entry, header, to);
+            }
+        }
+        if outcome != Outcome::Drop {
+            if let Traffic::EspInUdp(_, spi) = traffic {
+                self.entries().sight(self.guard, entry, *spi, self.now);
+            }
+            if entry.server.wants_encap() {
+                self.note_form(entry, traffic);
+            }
+        }
+        outcome
+    }
+
+    /// A packet whose SPI names `server`, where it goes without an entry too; but its answers must
+    /// find one where addresses are translated. What it proves for its entry it proves as ever.
+    fn named(&self, server: &'g Arc<Server>, traffic: &Traffic) -> Result<&'g Arc<Server>, Reason> {
+        self.netns.stats.count(Counted::Named);
+        let ports = match traffic {
+            Traffic::Ike(ports, _) | Traffic::EspInUdp(ports, _) | Traffic::Keepalive(ports) => {
+                Some(ports)
+            }
+            Traffic::Esp(_) | Traffic::Ah(_) => None,
+        };
+        let own = ports.map_or_else(|| self.related(), |ports| self.known(ports));
+        let entry = match own.filter(|entry| entry.is_served_by(server)) {
+            Some(entry) => entry,
+            None if server.is_translated() => {
+                let binding = Binding {
+                    server: server.clone(),
+                    template: None,
+                };
+                // Native ESP and AH belong to whatever there is on port 500.
+                const IKE: Ports = Ports {
+                    source: ike::PORT,
+                    destination: ike::PORT,
+                };
+                let deadline = self.deadline(State::Initial);
+                self.make(
+                    ports.unwrap_or(&IKE),
+                    None,
+                    binding,
+                    (State::Initial, deadline),
+                )?
+            }
+            None => return Ok(server),
+        };
+        let event = match traffic {
+            Traffic::Ike(_, header) => match entry.on_ike(header) {
+                Event::IkeUnproved => Event::Named,
+                event => event,
+            },
+            _ if self.netns.settings.esp_refreshes() && self.is_established(entry) => self.ipsec(),
+            _ => Event::Named,
+        };
+        self.advance(entry, event, traffic);
+        Ok(server)
+    }
+
+    fn is_established(&self, entry: &EntryNode) -> bool {
+        entry.state(self.now) == Some(State::Established)
     }
 
     fn flow(&self, ports: &Ports) -> Flow {
@@ -116,8 +192,8 @@ impl<'g> Arrival<'g> {
     /// in the entry that ESP is related to, and in that of the flow that ESP in UDP has.
     fn note_form(&self, entry: &Entry, traffic: &Traffic) {
         let form = match traffic {
-            Traffic::Esp => Form::Native,
-            Traffic::EspInUdp(_) => Form::InUdp,
+            Traffic::Esp(_) => Form::Native,
+            Traffic::EspInUdp(..) => Form::InUdp,
             _ => return,
         };
         if entry.form() == Some(form) {
@@ -136,14 +212,13 @@ impl<'g> Arrival<'g> {
         }
     }
 
-    /// The entry for an IKE message. What its SPI says goes before what its flow says: the flow
-    /// may have had another IKE SA before.
-    fn ike(&self, ports: &Ports, header: &Header) -> Result<&'g EntryNode, Reason> {
+    /// The entry for an IKE message, and what the message is for it. What its SPI says goes before
+    /// what its flow says: the flow may have had another IKE SA before.
+    fn ike(&self, ports: &Ports, header: &Header) -> Result<(&'g EntryNode, Event), Reason> {
         let known = self.known(ports);
         if let Some(entry) = known {
             if entry.initiator_spi() == header.initiator_spi {
-                self.entries().remember(self.guard, entry, header);
-                return Ok(entry);
+                return Ok((entry, entry.on_ike(header)));
             }
         }
         let vip = &self.vip;
@@ -160,19 +235,26 @@ impl<'g> Arrival<'g> {
                 self.entries().remove(self.guard, entry);
                 self.inherit(ports, header, other)
             }
-            (Some(entry), _) => {
-                self.entries().remember(self.guard, entry, header);
-                Ok(entry)
-            }
+            (Some(entry), other) => Ok((entry, other.unwrap_or(entry).on_ike(header))),
             (None, Some(other)) => self.inherit(ports, header, other),
-            (None, None) if header.responder_spi != 0 => Err(Reason::IkeNoEntry),
-            (None, None) => {
+            (None, None) if header.is_first() || self.netns.settings.is_sloppy() => {
                 let binding = match self.neighbour(ports) {
                     Some(binding) => binding,
                     None => self.schedule(ports)?,
                 };
-                self.make(ports, header, binding, State::Initial)
+                let sees_replies = binding.server.sees_replies();
+                let clock = (State::Initial, self.deadline(State::Initial));
+                let entry = self.make(ports, Some(header), binding, clock)?;
+                // Who comes in the middle of an exchange has to wait for the next reply, if the
+                // director sees it.
+                let event = if sees_replies {
+                    Event::IkeFirst
+                } else {
+                    Event::ike(header, 0, false)
+                };
+                Ok((entry, event))
             }
+            (None, None) => Err(Reason::IkeNoEntry),
         }
     }
 
@@ -184,23 +266,54 @@ impl<'g> Arrival<'g> {
         ports: &Ports,
         header: &Header,
         other: &'g EntryNode,
-    ) -> Result<&'g EntryNode, Reason> {
-        if !other.may_own(header) {
+    ) -> Result<(&'g EntryNode, Event), Reason> {
+        let state = other.state(self.now).unwrap_or(State::Initial);
+        let event = other.on_ike(header);
+        let is_unproved = match state {
+            State::Initial => event == Event::IkeUnproved,
+            State::Established => !other.may_own(header),
+        };
+        if is_unproved {
             return Err(Reason::IkeResponderSpi);
         }
-        let proved = other.flow.client == self.client || header.responder_spi != 0;
-        let state = other.state(self.now).filter(|_| proved);
-        self.make(
-            ports,
-            header,
-            other.binding(),
-            state.unwrap_or(State::Initial),
-        )
+        let proved = other.flow.client == self.client || !header.is_first();
+        let state = if proved { state } else { State::Initial };
+        let clock = (state, self.deadline(state));
+        let entry = self.make(ports, Some(header), other.binding(), clock)?;
+        // Port 4500 after port 500 is no move.
+        if other.flow.client != self.client || other.flow.vip_port == ports.destination {
+            self.netns.stats.count(Counted::Moved);
+        }
+        Ok((entry, event))
+    }
+
+    /// The entry for ESP in UDP. From a new address or port it makes a flow of its own, if its SPI
+    /// was seen, or its address tells where it belongs; which lives no longer than the one it
+    /// comes from, since nobody has proved anything.
+    fn esp_in_udp(&self, ports: &Ports, spi: u32) -> Result<&'g EntryNode, Reason> {
+        if let Some(entry) = self.known(ports) {
+            return Ok(entry);
+        }
+        let (entries, guard) = (self.entries(), self.guard);
+        let other = entries
+            .by_esp(guard, &self.vip, spi, self.now)
+            .or_else(|| entries.sole(guard, &self.client, &self.vip, self.now))
+            .ok_or(Reason::EspInUdpNoEntry)?;
+        let header = Header {
+            initiator_spi: other.initiator_spi(),
+            responder_spi: other.responder_spi(),
+            from_responder: false,
+        };
+        let deadline = other.deadline().max(self.deadline(State::Initial));
+        let clock = (State::Established, deadline);
+        let entry = self.make(ports, Some(&header), other.binding(), clock)?;
+        self.netns.stats.count(Counted::Moved);
+        Ok(entry)
     }
 
     /// The server that persistence or the scheduler chooses for a new initiator.
     fn schedule(&self, ports: &Ports) -> Result<Binding, Reason> {
-        let roster = self.service.roster(self.guard);
+        let roster = self.roster;
         let choose = || {
             let server = self.service.choose(roster, self.client, ports.source);
             server.ok_or(Reason::NoServer)
@@ -242,15 +355,15 @@ impl<'g> Arrival<'g> {
         self.known(&ports).map(|entry| entry.binding())
     }
 
-    /// A new entry.
+    /// A new entry for a flow that `header`, if it is known, tells of.
     fn make(
         &self,
         ports: &Ports,
-        header: &Header,
+        header: Option<&Header>,
         binding: Binding,
-        state: State,
+        (state, deadline): (State, u64),
     ) -> Result<&'g EntryNode, Reason> {
-        let clock = (state, self.now, self.deadline(state));
+        let clock = (state, self.now, deadline);
         let flow = self.flow(ports);
         match self
             .entries()

@@ -4,22 +4,29 @@
 
 mod expire;
 pub(crate) mod reply;
+mod sighting;
+pub(crate) mod soft;
 pub(crate) mod table;
 pub(crate) mod template;
 #[cfg(CONFIG_KUNIT)]
 mod tests;
 
-pub(crate) use expire::PERIOD as SWEEP_PERIOD;
+pub(crate) use expire::period as sweep_period;
 
 use crate::{
     addr::Flow,
-    ike::{header::Header, state::State},
-    server::{Method, Server},
+    ike::{
+        header::Header,
+        state::{Event, State},
+    },
+    server::Server,
 };
 use kernel::sync::{
     atomic::{Atomic, Full, Relaxed},
+    barrier::smp_mb,
     Arc,
 };
+use sighting::Spis;
 use template::Template;
 
 /// Seconds for which a server that was removed may still answer.
@@ -37,6 +44,7 @@ pub(crate) struct Entry {
     initiator_spi: Atomic<u64>,
     responder_spi: Atomic<u64>,
     form: Atomic<i32>,
+    spis: Spis,
 }
 
 /// How an initiator sends ESP.
@@ -58,16 +66,23 @@ pub(crate) struct Binding {
 }
 
 impl Entry {
-    fn new(flow: Flow, binding: Binding, clock: Clock, header: &Header) -> Self {
+    fn new(flow: Flow, binding: Binding, clock: Clock, spis: (u64, u64)) -> Self {
+        let (initiator_spi, responder_spi) = spis;
         Entry {
             flow,
             server: binding.server,
             template: binding.template,
             clock,
-            initiator_spi: Atomic::new(header.initiator_spi),
-            responder_spi: Atomic::new(header.responder_spi),
+            initiator_spi: Atomic::new(initiator_spi),
+            responder_spi: Atomic::new(responder_spi),
             form: Atomic::new(0),
+            spis: Spis::none(),
         }
+    }
+
+    /// Whether `server` is its server, by whatever method.
+    pub(crate) fn is_served_by(&self, server: &Server) -> bool {
+        core::ptr::eq(&*self.server.account, &*server.account)
     }
 
     /// How its initiator was last seen to send ESP. Only asked for where the server is to get it
@@ -103,20 +118,33 @@ impl Entry {
     pub(crate) fn state(&self, now: u64) -> Option<State> {
         self.clock
             .state(now)
+            .or_else(|| self.may_be_soft(now).then_some(State::Established))
             .filter(|_| !self.server.account.is_dead())
     }
 
-    /// Whether its timer has ended.
-    fn has_expired(&self, now: u64) -> bool {
-        let word = self.clock.0.load(Relaxed);
-        Clock::phase(word) != Phase::Gone && word >> 2 <= now
+    /// Whether its timer has ended, and it is the sweep's to say whether it goes.
+    #[cold]
+    fn may_be_soft(&self, now: u64) -> bool {
+        self.clock.overdue(now).is_some() && self.server.account.common.soft.limit() > 0
+    }
+
+    /// Whether it is out of the table, or on its way out.
+    fn is_gone(&self) -> bool {
+        // ORDERING: Pairs with the exchange in `Clock::retire`: who reads here that it is not gone
+        // has linked what whoever retires it is going to find.
+        smp_mb(Full);
+        Clock::phase(self.clock.0.load(Relaxed)) == Phase::Gone
+    }
+
+    /// When its timer ends, in jiffies.
+    pub(crate) fn deadline(&self) -> u64 {
+        self.clock.deadline()
     }
 
     /// Whether it is kept, dead, so that what its server still answers does not go out with the
     /// server's own address.
     fn lingers(&self, now: u64) -> bool {
-        matches!(self.server.method, Method::Nat { .. })
-            && self.server.account.died_within(LINGER, now)
+        self.server.is_translated() && self.server.account.died_within(LINGER, now)
     }
 
     /// Jiffies until its timer ends.
@@ -124,14 +152,35 @@ impl Entry {
         self.clock.deadline().saturating_sub(now)
     }
 
-    /// The IKE SPI of the initiator last seen.
+    /// The IKE SPI of the initiator last seen, 0 if none was.
     pub(crate) fn initiator_spi(&self) -> u64 {
         self.initiator_spi.load(Relaxed)
     }
 
-    /// The IKE SPI of the responder last seen, 0 if none was.
+    /// The IKE SPI of the responder last seen, 0 if none was. In state initial it is that of a
+    /// reply.
     pub(crate) fn responder_spi(&self) -> u64 {
         self.responder_spi.load(Relaxed)
+    }
+
+    /// What an IKE message of its initiator is.
+    #[inline]
+    pub(crate) fn on_ike(&self, header: &Header) -> Event {
+        Event::ike(header, self.responder_spi(), self.server.sees_replies())
+    }
+
+    /// Learns the SPI that the initiator is to show from what its server sends: a reply, or the
+    /// beginning of an IKE SA of its own.
+    pub(crate) fn learn(&self, message: &Header) {
+        let is_reply = message.initiator_spi == self.initiator_spi();
+        let spi = match message.responder_spi {
+            0 if !is_reply => message.initiator_spi,
+            spi if is_reply => spi,
+            _ => 0,
+        };
+        if spi != 0 {
+            self.responder_spi.store(spi, Relaxed);
+        }
     }
 
     /// Whether a message belongs to the IKE SA this entry has seen, as far as that can be told.
@@ -144,6 +193,16 @@ impl Entry {
 /// State and deadline of an entry in one word, so that no packet sees one without the other, and
 /// none that is late puts a short deadline on an established entry.
 struct Clock(Atomic<u64>);
+
+/// What became of a timer that was restarted.
+enum Restarted {
+    /// The entry has left this state for another.
+    From(State),
+    /// It ends sooner than before.
+    Sooner,
+    /// Nothing that others have to know.
+    Not,
+}
 
 /// What the low bits of the word say.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,27 +251,39 @@ impl Clock {
         self.0.load(Relaxed) >> 2
     }
 
-    /// Gives the entry a new deadline, and state `to`. Returns the state it left for that, if it
-    /// is another. An established entry never becomes initial, and what is gone stays so.
+    /// When the timer ended of an entry that was established until then.
+    fn overdue(&self, now: u64) -> Option<u64> {
+        let word = self.0.load(Relaxed);
+        let ended = word >> 2 <= now && Self::phase(word) == Phase::Alive(State::Established);
+        ended.then_some(word >> 2)
+    }
+
+    /// Gives the entry a new deadline, and state `to`. An established entry never becomes initial,
+    /// and what is gone stays so.
     #[inline]
-    fn restart(&self, to: State, deadline: u64) -> Option<State> {
+    fn restart(&self, to: State, deadline: u64) -> Restarted {
         let old = self.0.load(Relaxed);
         let from = match Self::phase(old) {
             Phase::Alive(from) => from,
-            Phase::Gone => return None,
+            Phase::Gone => return Restarted::Not,
         };
         let new = Self::word(to, deadline);
         if (from, to) == (State::Established, State::Initial) || old == new {
-            return None;
+            return Restarted::Not;
         }
         // Whoever was faster has just restarted the same timer; only what would be lost, the step
         // to established, is tried once more.
-        match self.0.cmpxchg(old, new, Relaxed) {
-            Ok(_) => (from != to).then_some(from),
+        let restarted = match self.0.cmpxchg(old, new, Relaxed) {
+            Ok(_) => true,
             Err(now) if Self::phase(now) == Phase::Alive(State::Initial) && from != to => {
-                self.0.cmpxchg(now, new, Relaxed).ok().map(|_| from)
+                self.0.cmpxchg(now, new, Relaxed).is_ok()
             }
-            Err(_) => None,
+            Err(_) => false,
+        };
+        match restarted {
+            true if from != to => Restarted::From(from),
+            true if deadline < old >> 2 => Restarted::Sooner,
+            _ => Restarted::Not,
         }
     }
 

@@ -46,6 +46,12 @@ pub(crate) enum Refusal {
     NotAPrefix,
     /// The lower threshold is above the upper one.
     Thresholds,
+    /// A label of IKE SPIs without a mask, or with bits outside it.
+    NotALabel,
+    /// A range of SPIs that ends before it begins, or has reserved ones.
+    NotARange,
+    /// Another server of the service chooses some of the same SPIs.
+    NameTaken,
     /// Nothing was given to be changed.
     NothingToChange,
     /// An attribute of this kind is no number of 32 bits.
@@ -167,6 +173,21 @@ impl From<Refusal> for Refused {
             Refusal::Thresholds => (
                 ERANGE,
                 c"the lower threshold is above the upper one",
+                Nothing,
+            ),
+            Refusal::NotALabel => (
+                EINVAL,
+                c"an IKE label has bits of its mask only, and the mask is not 0",
+                Attribute(IPVS_IPSEC_A_SERVER_IKE_LABEL),
+            ),
+            Refusal::NotARange => (
+                EINVAL,
+                c"a range of ESP SPIs is from 256 on, and ends where it begins or later",
+                Attribute(IPVS_IPSEC_A_SERVER_ESP_SPI_MIN),
+            ),
+            Refusal::NameTaken => (
+                EEXIST,
+                c"another server of this service has SPIs with this label or in this range",
                 Nothing,
             ),
             Refusal::NothingToChange => (EINVAL, c"nothing was given to be changed", Nothing),

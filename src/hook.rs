@@ -3,12 +3,14 @@
 //! The way of a packet.
 
 use crate::{
+    addr::Flow,
     admit::admit,
     forward::{
         self,
         icmp::{self, Outcome},
         nat, Way,
     },
+    ike::header::Header,
     kapi::{
         icmp as errors,
         netfilter::Handler,
@@ -17,7 +19,7 @@ use crate::{
         time,
     },
     netns::Netns,
-    proto::{number::UDP, quote, Carrier},
+    proto::{number::UDP, quote, Carrier, Ports},
     reason::Reason,
     server::Server,
     service::Service,
@@ -83,9 +85,8 @@ impl Netns {
         let refused = |server| move |reason| Refused { reason, server };
         let traffic = carrier.parse(packet).map_err(refused(None))?;
         let ends = (packet.source(), packet.destination());
-        let entry = admit(self, guard, service, ends, &traffic).map_err(refused(None))?;
+        let server = admit(self, guard, service, ends, &traffic).map_err(refused(None))?;
         let bytes = length(packet);
-        let server = &entry.server;
         let way = forward::prepare(server, packet).map_err(refused(Some(server)))?;
 
         server.account.count_packet(Direction::In, bytes);
@@ -98,7 +99,7 @@ impl Netns {
     fn refuse(&self, service: &Service, packet: &Packet<'_>, refused: &Refused<'_>) {
         let reason = refused.reason;
         self.stats.count(Event::Dropped(reason));
-        service.volume.count_drop(reason);
+        service.common.volume.count_drop(reason);
         if let Some(server) = refused.server {
             server.account.volume.count_drop(reason);
         }
@@ -112,6 +113,7 @@ impl Netns {
     #[inline]
     fn answer(&self, packet: Packet<'_>) -> Verdict {
         if !self.entries.has_translated() {
+            self.learn(&packet);
             return packet.accept();
         }
         let guard = Guard::new();
@@ -121,6 +123,7 @@ impl Netns {
             let now = time::jiffies();
             let ours = self.entries.by_reply_address(&guard, &server, &client, now);
             if ours.is_none() {
+                self.learn(&packet);
                 return packet.accept();
             }
             match packet.reassemble() {
@@ -131,8 +134,14 @@ impl Netns {
             packet
         };
         match nat::answer(self, &guard, &mut packet) {
-            None => packet.accept(),
+            None => {
+                self.learn(&packet);
+                packet.accept()
+            }
             Some(Ok(entry)) => {
+                if let Some(reply) = self.awaited(&packet) {
+                    entry.learn(&reply);
+                }
                 entry
                     .server
                     .account
@@ -142,6 +151,33 @@ impl Netns {
             }
             Some(Err(reason)) => self.drop(packet, reason),
         }
+    }
+
+    /// Learns what a server's reply says, where addresses are not translated and it passes all the
+    /// same.
+    #[inline]
+    fn learn(&self, packet: &Packet<'_>) {
+        let (Some(reply), Some(ports)) = (self.awaited(packet), Ports::of(packet)) else {
+            return;
+        };
+        let flow = Flow {
+            client: packet.destination(),
+            client_port: ports.destination,
+            vip: packet.source(),
+            vip_port: ports.source,
+        };
+        let guard = Guard::new();
+        if let Some(entry) = self.entries.by_flow(&guard, &flow, time::jiffies()) {
+            entry.learn(&reply);
+        }
+    }
+
+    /// The IKE message in a packet, if an initiator that has to prove itself may wait for it.
+    #[inline]
+    fn awaited(&self, packet: &Packet<'_>) -> Option<Header> {
+        (self.entries.initial() > 0)
+            .then(|| packet.ike_reply())
+            .flatten()
     }
 
     /// ICMP for this host.

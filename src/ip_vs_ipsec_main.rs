@@ -25,6 +25,8 @@ mod proto;
 mod reason;
 #[allow(unreachable_pub)]
 mod sched;
+#[allow(unreachable_pub)]
+mod spi;
 
 // The kernel, made safe.
 #[allow(unsafe_code, reason = "the one room for it")]

@@ -17,11 +17,12 @@ use crate::{
     netns::Netns,
     sched::{self, Options},
     server::Limits,
-    service::{Key, Member, Persistence, Plan},
+    service::{Key, Member, Persistence, Plan, Timeouts},
+    spi::Names,
     uapi::*,
 };
 use kernel::prelude::*;
-use read::{address, limits, method, number, server_key, service_key, unicast, PlanChange};
+use read::{address, limits, method, names, number, server_key, service_key, unicast, PlanChange};
 use write::{put_entry, put_server, put_service};
 
 operations! {
@@ -34,6 +35,7 @@ operations! {
         ipvs_ipsec_nl_server_set_doit => server_set,
         ipvs_ipsec_nl_server_del_doit => server_del,
         ipvs_ipsec_nl_server_get_doit => server_get,
+        ipvs_ipsec_nl_entry_flush_doit => entry_flush,
         ipvs_ipsec_nl_status_get_doit => status_get,
         ipvs_ipsec_nl_flush_doit => flush,
     }
@@ -61,6 +63,8 @@ fn service_new(request: Request<'_>) -> Result<(), Refused> {
             timeout: 0,
             prefix: key.family().bits(),
         },
+        timeouts: Timeouts::default(),
+        soft: 0,
     };
     let plan = PlanChange::of(&request, key.family())?.made_to(&default);
     Ok(netns(&request).add_service(request.net(), key, plan)?)
@@ -111,7 +115,8 @@ fn server_new(request: Request<'_>) -> Result<(), Refused> {
     let method = method(&request, &key, &address, None)?;
     let weight = number(&request, IPVS_IPSEC_A_SERVER_WEIGHT)?.unwrap_or(DEFAULT_WEIGHT);
     let limits = limits(&request, Limits::default())?;
-    Ok(netns(&request).add_server(&key, address, method, weight, limits)?)
+    let names = names(&request, Names::default())?;
+    Ok(netns(&request).add_server(&key, address, method, weight, limits, names)?)
 }
 
 fn server_set(request: Request<'_>) -> Result<(), Refused> {
@@ -132,15 +137,18 @@ fn server_set(request: Request<'_>) -> Result<(), Refused> {
         } else {
             old.with_method(method).map_err(|_| Refusal::NoMemory)?
         };
-        let weight = weight.unwrap_or(member.weight);
-        let limits = limits(&request, old.account.limits())?;
-        Ok((Member { server, weight }, limits))
+        let member = Member {
+            server,
+            weight: weight.unwrap_or(member.weight),
+            names: names(&request, member.names)?,
+        };
+        Ok((member, limits(&request, old.account.limits())?))
     })?;
     Ok(())
 }
 
 /// What can be changed of a server.
-const SERVER_SETTINGS: [u32; 8] = [
+const SERVER_SETTINGS: [u32; 12] = [
     IPVS_IPSEC_A_SERVER_METHOD,
     IPVS_IPSEC_A_SERVER_WEIGHT,
     IPVS_IPSEC_A_SERVER_TUNNEL_TYPE,
@@ -149,6 +157,10 @@ const SERVER_SETTINGS: [u32; 8] = [
     IPVS_IPSEC_A_SERVER_ENCAP,
     IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD,
     IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD,
+    IPVS_IPSEC_A_SERVER_IKE_LABEL,
+    IPVS_IPSEC_A_SERVER_IKE_MASK,
+    IPVS_IPSEC_A_SERVER_ESP_SPI_MIN,
+    IPVS_IPSEC_A_SERVER_ESP_SPI_MAX,
 ];
 
 fn server_del(request: Request<'_>) -> Result<(), Refused> {
@@ -210,6 +222,16 @@ fn entry_dump(dump: &mut Dump<'_>) -> Result<(), Refused> {
     Ok(dumped.map_err(unsent)?)
 }
 
+fn entry_flush(request: Request<'_>) -> Result<(), Refused> {
+    let [client, vip] = [IPVS_IPSEC_A_ENTRY_CLIENT, IPVS_IPSEC_A_ENTRY_SERVICE]
+        .map(|kind| request.attribute(kind).map(|_| address(&request, kind)));
+    let (client, vip) = (client.transpose()?, vip.transpose()?);
+    netns(&request).entries.flush(|flow| {
+        client.is_none_or(|client| client == flow.client) && vip.is_none_or(|vip| vip == flow.vip)
+    });
+    Ok(())
+}
+
 fn status_get(request: Request<'_>) -> Result<(), Refused> {
     let netns = netns(&request);
     let reply = request.reply(IPVS_IPSEC_CMD_STATUS_GET, |message| {
@@ -218,6 +240,9 @@ fn status_get(request: Request<'_>) -> Result<(), Refused> {
         message.put_u32(IPVS_IPSEC_A_STATUS_TABLE_SIZE, entries.size().try_into()?)?;
         message.put_u32(IPVS_IPSEC_A_STATUS_ENTRIES, entries.count().try_into()?)?;
         message.put_u32(IPVS_IPSEC_A_STATUS_INITIAL, entries.initial())?;
+        let pace = &entries.pace;
+        message.put_u32(IPVS_IPSEC_A_STATUS_SWEEP_STEP, pace.longest_step())?;
+        message.put_u32(IPVS_IPSEC_A_STATUS_SWEEP_LAG, pace.longest_lag())?;
         message.put_nest(IPVS_IPSEC_A_STATUS_COUNTERS, |nest| netns.stats.put(nest))
     });
     Ok(reply.map_err(unsent)?)

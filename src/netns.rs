@@ -4,7 +4,7 @@
 
 use crate::{
     addr::{Addr, Family},
-    entry::table::Entries,
+    entry::{soft::Room, table::Entries},
     error::Refusal,
     kapi::{
         defrag,
@@ -17,6 +17,7 @@ use crate::{
     },
     server::{Account, Limits, Method, Server},
     service::{Key, Member, Plan, Published, Roster, Service, Services},
+    spi::Names,
     stats::{Rates, Stats},
     sysctl::Settings,
 };
@@ -84,8 +85,7 @@ impl Netns {
         if count > self.entries.size() && count.is_power_of_two() {
             self.entries.kick();
         } else {
-            self.entries
-                .arm(time::from_seconds(crate::entry::SWEEP_PERIOD));
+            self.entries.arm(crate::entry::sweep_period());
         }
     }
 
@@ -112,7 +112,15 @@ impl Netns {
         key: &Key,
         change: impl FnOnce(&Plan) -> Plan,
     ) -> Result<(), Refusal> {
-        self.change_roster(key, |_, roster| roster.with_plan(change(&roster.plan)))
+        self.change_roster(key, |service, roster| {
+            let plan = change(&roster.plan);
+            let room = Room::new(plan.soft)?;
+            let changed = roster.with_plan(plan)?;
+            if plan.soft != roster.plan.soft {
+                service.common.soft.set_limit(plan.soft, room);
+            }
+            Ok(changed)
+        })
     }
 
     /// Removes a service, its servers and their entries.
@@ -142,15 +150,20 @@ impl Netns {
         method: Method,
         weight: u32,
         limits: Limits,
+        names: Names,
     ) -> Result<(), Refusal> {
         self.change_roster(key, |service, roster| {
             if roster.place(&address).is_ok() {
                 return Err(Refusal::ServerExists);
             }
-            let server = Server::new(address, method, service.volume.clone());
+            let server = Server::new(address, method, service.common.clone());
             let server = server.map_err(|_| Refusal::NoMemory)?;
             server.account.set_limits(limits);
-            roster.with(Member { server, weight })
+            roster.with(Member {
+                server,
+                weight,
+                names,
+            })
         })
     }
 
@@ -225,6 +238,8 @@ impl Netns {
 
     /// Ends the entries of a service that packets no longer find.
     fn bury(&self, service: &Service) {
+        // Its last entries may linger; they need no room for more.
+        service.common.soft.set_limit(0, Room::none());
         let roster = service.snapshot();
         let members = roster.members.iter().map(|member| &member.server.account);
         for account in Iterator::chain(members, &roster.retired) {
@@ -234,6 +249,7 @@ impl Netns {
 
     fn retire(&self, account: &Account, with_entries: bool) {
         account.remove(with_entries);
+        self.entries.sweep_all();
         self.entries.kick();
     }
 }

@@ -54,6 +54,17 @@ pub fn is_esp_in_udp(udp: &impl Payload) -> bool {
         && natt::is_esp(udp, isakmp::UDP_LEN)
 }
 
+/// What the header of an IKE message from a port of IKE says, as far as it has come: the rest may
+/// be in other fragments.
+pub fn ike_reply(udp: &impl Payload) -> Option<Header> {
+    let offset = match Ports::of(udp)?.source {
+        crate::ike::PORT => isakmp::UDP_LEN,
+        crate::ike::NATT_PORT if !is_esp_in_udp(udp) => isakmp::UDP_LEN + natt::MARKER_LEN,
+        _ => return None,
+    };
+    Header::parse(udp.array(offset).as_ref(), usize::MAX).ok()
+}
+
 /// A well-formed packet of IPsec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {
@@ -61,12 +72,12 @@ pub enum Traffic {
     Ike(Ports, Header),
     /// A NAT keepalive.
     Keepalive(Ports),
-    /// ESP in UDP.
-    EspInUdp(Ports),
-    /// ESP on IP.
-    Esp,
-    /// AH.
-    Ah,
+    /// ESP in UDP, and its SPI.
+    EspInUdp(Ports, u32),
+    /// ESP on IP, and its SPI.
+    Esp(u32),
+    /// AH, and its SPI.
+    Ah(u32),
 }
 
 /// What one IP protocol brings.

@@ -22,3 +22,4 @@ pub mod ipv6;
 pub mod proto;
 pub mod reason;
 pub mod sched;
+pub mod spi;

@@ -11,6 +11,7 @@ use crate::{
         time,
     },
     sched::Load,
+    service::Common,
     stats::{Direction, Volume},
 };
 use kernel::{
@@ -54,11 +55,23 @@ impl Server {
         matches!(self.method, Method::Nat { encap: true })
     }
 
+    /// Whether its address is translated.
+    #[inline]
+    pub(crate) fn is_translated(&self) -> bool {
+        matches!(self.method, Method::Nat { .. })
+    }
+
+    /// Whether whatever it answers passes the director.
+    #[inline]
+    pub(crate) fn sees_replies(&self) -> bool {
+        matches!(self.method, Method::Nat { .. } | Method::Local)
+    }
+
     /// A server without entries. Sleeps.
-    pub(crate) fn new(address: Addr, method: Method, service: Arc<Volume>) -> Result<Arc<Self>> {
+    pub(crate) fn new(address: Addr, method: Method, common: Arc<Common>) -> Result<Arc<Self>> {
         let account = Account {
             volume: Volume::new()?,
-            service,
+            common,
             established: Atomic::new(0),
             initial: Atomic::new(0),
             persistent: Atomic::new(0),
@@ -122,8 +135,8 @@ const DEAD: i32 = 2;
 pub(crate) struct Account {
     /// What went to it, and came from it.
     pub(crate) volume: Volume,
-    /// The same of its service.
-    pub(crate) service: Arc<Volume>,
+    /// What it has in common with the other servers of its service.
+    pub(crate) common: Arc<Common>,
     established: Atomic<i32>,
     initial: Atomic<i32>,
     persistent: Atomic<i32>,
@@ -183,14 +196,14 @@ impl Account {
     /// Counts a new entry.
     pub(crate) fn count_conn(&self) {
         self.volume.count_conn();
-        self.service.count_conn();
+        self.common.volume.count_conn();
     }
 
     /// Counts a packet of `bytes` that went to the server, or came from it.
     #[inline]
     pub(crate) fn count_packet(&self, direction: Direction, bytes: u64) {
         self.volume.count_packet(direction, bytes);
-        self.service.count_packet(direction, bytes);
+        self.common.volume.count_packet(direction, bytes);
     }
 
     /// Counts an entry that entered a state.

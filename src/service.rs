@@ -6,23 +6,29 @@
 //! namespace's configuration, makes a new snapshot and puts it in the place of the old one; a
 //! change that finds no memory leaves everything as it was.
 
+mod directory;
 #[cfg(CONFIG_KUNIT)]
 mod tests;
 
 use crate::{
     addr::{Addr, Family},
+    entry::soft::{Room, Soft},
     error::Refusal,
+    ike::state::State,
     kapi::{
         rcu::{Cell, Guard, Snapshot},
         skb::Packet,
         time,
         work::Task,
     },
+    proto::Traffic,
     sched::{Load, Options, Pool, Request, Scheduler},
     server::{Account, Server},
+    spi::Names,
     stats::{Rates, Volume},
 };
 use core::ops::Deref;
+use directory::Directory;
 use kernel::{
     prelude::*,
     sync::{
@@ -67,7 +73,28 @@ pub(crate) struct Persistence {
     pub(crate) prefix: u8,
 }
 
-/// What a service does with new initiators.
+/// Seconds that entries of a service live without being heard of; 0 is what the namespace has.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    /// In state initial.
+    pub(crate) initial: u32,
+    /// In state established.
+    pub(crate) established: u32,
+}
+
+impl Timeouts {
+    /// That of a state in jiffies, if it is not what the namespace has.
+    #[inline]
+    pub(crate) fn get(&self, state: State) -> Option<u64> {
+        let seconds = match state {
+            State::Initial => self.initial,
+            State::Established => self.established,
+        };
+        (seconds != 0).then(|| time::from_seconds(seconds.into()))
+    }
+}
+
+/// What a service does with its initiators.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     /// How servers are chosen.
@@ -76,6 +103,35 @@ pub(crate) struct Plan {
     pub(crate) options: Options,
     /// Whether initiators stay with their servers.
     pub(crate) persistence: Persistence,
+    /// How long entries live.
+    pub(crate) timeouts: Timeouts,
+    /// How many may outlive that.
+    pub(crate) soft: u32,
+}
+
+/// What belongs to a service beyond its configuration.
+#[pin_data]
+pub(crate) struct Common {
+    /// What went to it.
+    pub(crate) volume: Volume,
+    /// Its entries that have outlived their timers.
+    #[pin]
+    pub(crate) soft: Soft,
+}
+
+impl Common {
+    /// For a service with so many soft entries. Sleeps.
+    pub(crate) fn new(soft: u32) -> Result<Arc<Self>> {
+        let common = Arc::pin_init(
+            try_pin_init!(Common {
+                volume: Volume::new()?,
+                soft <- Soft::new(),
+            }),
+            GFP_KERNEL,
+        )?;
+        common.soft.set_limit(soft, Room::new(soft)?);
+        Ok(common)
+    }
 }
 
 /// A server and what it is for a service.
@@ -85,16 +141,19 @@ pub(crate) struct Member {
     pub(crate) server: Arc<Server>,
     /// Its weight, 0 to 65,535.
     pub(crate) weight: u32,
+    /// Which SPIs it chooses.
+    pub(crate) names: Names,
 }
 
 /// The plan and the servers of a service, at one time.
 pub(crate) struct Roster {
     /// What is done with new initiators.
     pub(crate) plan: Plan,
-    /// The servers, in the order they were added.
+    /// The servers, in the order they were added. Their names do not overlap.
     pub(crate) members: KVec<Member>,
     /// Servers that were removed, but have entries that go on until the service goes.
     pub(crate) retired: KVec<Arc<Account>>,
+    directory: Directory,
     /// What the scheduler looks its choices up in.
     slots: KVVec<u16>,
 }
@@ -111,6 +170,7 @@ impl Roster {
     ) -> Result<Self, Refusal> {
         let mut roster = Roster {
             plan,
+            directory: Directory::of(&members)?,
             members,
             retired,
             slots: KVVec::new(),
@@ -150,6 +210,38 @@ impl Roster {
             .unwrap_or(server)
     }
 
+    /// The server that the SPI of a packet from an initiator names, whatever the packet's entry.
+    #[inline]
+    pub(crate) fn named(&self, traffic: &Traffic) -> Option<&Arc<Server>> {
+        if self.directory.is_empty() {
+            return None;
+        }
+        let place = match traffic {
+            Traffic::Ike(_, header) => match header.receiver_spi() {
+                0 => None,
+                spi => self.directory.by_ike(spi),
+            },
+            Traffic::EspInUdp(_, spi) | Traffic::Esp(spi) | Traffic::Ah(spi) => {
+                self.directory.by_esp(*spi)
+            }
+            Traffic::Keepalive(_) => None,
+        };
+        self.members.get(place?).map(|member| &member.server)
+    }
+
+    /// Whether a server may have these names: none of the others has such.
+    fn check_names(&self, place: usize, names: &Names) -> Result<(), Refusal> {
+        let others = self.members.iter().enumerate();
+        let taken = others
+            .filter(|(other, _)| *other != place)
+            .any(|(_, member)| member.names.overlap(names));
+        if taken {
+            Err(Refusal::NameTaken)
+        } else {
+            Ok(())
+        }
+    }
+
     /// A copy with another plan.
     pub(crate) fn with_plan(&self, plan: Plan) -> Result<Self, Refusal> {
         Self::new(plan, copy(&self.members, 0)?, self.retired()?)
@@ -160,6 +252,7 @@ impl Roster {
         if self.members.len() >= MEMBERS_MAX {
             return Err(Refusal::TooManyServers);
         }
+        self.check_names(self.members.len(), &member.names)?;
         let mut members = copy(&self.members, 1)?;
         members.push(member, GFP_KERNEL)?;
         Self::new(self.plan, members, self.retired()?)
@@ -167,6 +260,7 @@ impl Roster {
 
     /// A copy with another member at `place`.
     pub(crate) fn with_member(&self, place: usize, member: Member) -> Result<Self, Refusal> {
+        self.check_names(place, &member.names)?;
         let mut members = copy(&self.members, 0)?;
         *members.get_mut(place).ok_or(Refusal::NoSuchServer)? = member;
         Self::new(self.plan, members, self.retired()?)
@@ -230,8 +324,8 @@ impl Pool for Roster {
 pub(crate) struct Service {
     /// What its packets have in common.
     pub(crate) key: Key,
-    /// What went to it.
-    pub(crate) volume: Arc<Volume>,
+    /// What it has with its servers in common.
+    pub(crate) common: Arc<Common>,
     roster: Cell<Roster>,
     /// Decisions made.
     tickets: Atomic<u64>,
@@ -242,7 +336,7 @@ impl Service {
     pub(crate) fn new(key: Key, plan: Plan) -> Result<Self, Refusal> {
         Ok(Service {
             key,
-            volume: Arc::new(Volume::new()?, GFP_KERNEL)?,
+            common: Common::new(plan.soft)?,
             roster: Cell::new(Roster::new(plan, KVec::new(), KVec::new())?)?,
             tickets: Atomic::new(0),
         })
@@ -280,7 +374,7 @@ impl Service {
     }
 
     fn estimate(&self) {
-        self.volume.estimate();
+        self.common.volume.estimate();
         for member in &self.snapshot().members {
             member.server.account.volume.estimate();
         }

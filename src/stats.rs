@@ -34,6 +34,12 @@ pub(crate) enum Event {
     Established,
     /// The timer of an entry ended.
     Expired,
+    /// An initiator was known by an SPI to be that of another flow.
+    Moved,
+    /// The administrator has removed an entry.
+    Flushed,
+    /// An SPI named the server.
+    Named,
 }
 
 impl Event {
@@ -41,15 +47,18 @@ impl Event {
     fn attribute(self) -> u32 {
         match self {
             Event::Forwarded(Traffic::Ike(..)) => IPVS_IPSEC_A_COUNTERS_IKE,
-            Event::Forwarded(Traffic::Esp) => IPVS_IPSEC_A_COUNTERS_ESP,
-            Event::Forwarded(Traffic::Ah) => IPVS_IPSEC_A_COUNTERS_AH,
-            Event::Forwarded(Traffic::EspInUdp(_)) => IPVS_IPSEC_A_COUNTERS_ESP_IN_UDP,
+            Event::Forwarded(Traffic::Esp(_)) => IPVS_IPSEC_A_COUNTERS_ESP,
+            Event::Forwarded(Traffic::Ah(_)) => IPVS_IPSEC_A_COUNTERS_AH,
+            Event::Forwarded(Traffic::EspInUdp(..)) => IPVS_IPSEC_A_COUNTERS_ESP_IN_UDP,
             Event::Forwarded(Traffic::Keepalive(_)) => IPVS_IPSEC_A_COUNTERS_KEEPALIVE,
             Event::Icmp => IPVS_IPSEC_A_COUNTERS_ICMP,
             Event::Out => IPVS_IPSEC_A_COUNTERS_OUT,
             Event::Created => IPVS_IPSEC_A_COUNTERS_ENTRIES_CREATED,
             Event::Established => IPVS_IPSEC_A_COUNTERS_ENTRIES_ESTABLISHED,
             Event::Expired => IPVS_IPSEC_A_COUNTERS_ENTRIES_EXPIRED,
+            Event::Moved => IPVS_IPSEC_A_COUNTERS_ENTRIES_MOVED,
+            Event::Flushed => IPVS_IPSEC_A_COUNTERS_ENTRIES_FLUSHED,
+            Event::Named => IPVS_IPSEC_A_COUNTERS_ROUTED_BY_SPI,
             Event::Unreachable => IPVS_IPSEC_A_COUNTERS_UNREACH_SENT,
             Event::Dropped(reason) => drop_attribute(reason),
         }

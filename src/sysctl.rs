@@ -14,12 +14,14 @@ use kernel::prelude::*;
 const INITIAL_TIMEOUT: usize = 0;
 const ESTABLISHED_TIMEOUT: usize = 1;
 const EXPIRE_NODEST_CONN: usize = 2;
+const SLOPPY: usize = 3;
+const ESP_REFRESHES: usize = 4;
 
 /// Seconds in an hour and in thirty days.
 const HOUR: c_int = 3600;
 const MONTH: c_int = 30 * 24 * HOUR;
 
-static SETTINGS: [Setting; 3] = [
+static SETTINGS: [Setting; 5] = [
     Setting {
         name: c"isakmp_initial_timeout",
         default: 10,
@@ -35,6 +37,18 @@ static SETTINGS: [Setting; 3] = [
     Setting {
         name: c"expire_nodest_conn",
         default: 1,
+        min: &0,
+        max: &1,
+    },
+    Setting {
+        name: c"sloppy",
+        default: 0,
+        min: &0,
+        max: &1,
+    },
+    Setting {
+        name: c"esp_refreshes",
+        default: 0,
         min: &0,
         max: &1,
     },
@@ -57,6 +71,17 @@ impl Settings {
             State::Established => self.0.get::<ESTABLISHED_TIMEOUT>(),
         };
         time::from_seconds(u64::try_from(seconds).unwrap_or(0))
+    }
+
+    /// Whether an IKE message from the middle of an exchange may make an entry.
+    pub(crate) fn is_sloppy(&self) -> bool {
+        self.0.get::<SLOPPY>() != 0
+    }
+
+    /// Whether ESP and AH restart the timer.
+    #[inline]
+    pub(crate) fn esp_refreshes(&self) -> bool {
+        self.0.get::<ESP_REFRESHES>() != 0
     }
 
     /// Whether entries go at once when their server is removed.

@@ -27,6 +27,15 @@ VIP, VIP2 = "198.51.100.1", "198.51.100.2"
 DIRECTOR = "10.1.0.254"
 SERVERS = 3
 
+# What a namespace begins with.
+DEFAULTS = {
+    "isakmp_initial_timeout": 10,
+    "isakmp_established_timeout": 28800,
+    "expire_nodest_conn": 1,
+    "sloppy": 0,
+    "esp_refreshes": 0,
+}
+
 # Each packet that is ours moves exactly one of these, or one of the drop- counters.
 FORWARDED = ("ike", "esp", "ah", "esp-in-udp", "keepalive")
 
@@ -119,9 +128,8 @@ class Bench:
         """No service, nothing in the captures, default timeouts."""
         self.genl.do("flush")
         wait_until(lambda: self.genl.do("status-get")["entries"] == 0, 10, "the entries' end")
-        self.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", 10)
-        self.director.sysctl("net/ipvs_ipsec/isakmp_established_timeout", 28800)
-        self.director.sysctl("net/ipvs_ipsec/expire_nodest_conn", 1)
+        for name, value in DEFAULTS.items():
+            self.director.sysctl(f"net/ipvs_ipsec/{name}", value)
         self.drain()
 
     def drain(self) -> None:
@@ -165,7 +173,8 @@ class Bench:
     def expect(self, *packets: bytes, **verdict: int) -> Counter[str]:
         """Send packets; their verdicts must be these and no others (`_` for `-`)."""
         moved = self.send(*packets)
-        assert verdicts(moved) == {k.replace("_", "-"): v for k, v in verdict.items()}
+        seen, wanted = verdicts(moved), {k.replace("_", "-"): v for k, v in verdict.items()}
+        assert seen == wanted, f"verdicts: {seen}, not {wanted}"
         return moved
 
     def arrived(self) -> list[list[Packet]]:
@@ -233,6 +242,12 @@ class Bench:
             == (client.address, client.port, client.vip, service_port)
         )
         return found
+
+    def age(self, client: Initiator, port: int = 500, by: int = 200) -> int:
+        """Wait until an entry's timer has run for so many ms; what is left of it."""
+        start = self.entry(client, port)["expires"]
+        wait_until(lambda: self.entry(client, port)["expires"] <= start - by, 2, "the timer runs")
+        return self.entry(client, port)["expires"]
 
     def established(self, number: int = 1, vip: str = VIP) -> tuple[Initiator, int]:
         """An initiator whose entry on port 500 is established, and the number of its server."""

@@ -27,6 +27,7 @@ from kt.capture import BUFFER, SO_RCVBUFFORCE, Capture, Port
 from kt.genl import Genl
 from kt.inet import Client, Inet, check_sums, read
 from kt.net import Ns, permanent_neighbours
+from kt.packets import NON_ESP_MARKER, ike
 from kt.wait import wait_until
 
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
@@ -199,6 +200,7 @@ class Dual(Bench):
     def configure(self, side: Family, method: str, *servers: str, **options: Any) -> None:
         """Only this: one service at the VIP, its servers (s1 unless told) by this method."""
         self.clear()
+        self._method = method
         self.genl.do("service-new", address=side.vip, scheduler="rr")
         for server in servers or (side.rip(1),):
             self.genl.do("server-new", service=side.vip, address=server, method=method, **options)
@@ -206,16 +208,36 @@ class Dual(Bench):
     def admitted(self, side: Family, number: int = 1, **changes: Any) -> Client:
         """An initiator whose entry on port 500 is established; what was captured is forgotten."""
         client = side.client(number, **changes)
-        self.expect(client.first(), client.later(), ike=2)
-        self.forget(2)
+        self.expect(client.first(), ike=1)
+        self._reply(side, client, 500, ike(client.ispi, client.rspi))
+        self.expect(client.later(), ike=1)
+        self.forget(1)
         return client
 
-    def admitted_natt(self, side: Family, number: int = 1, port: int = 4500) -> Client:
+    def admitted_natt(
+        self, side: Family, number: int = 1, port: int = 4500, **changes: Any
+    ) -> Client:
         """The same on port 4500."""
-        client = side.client(number, port=port)
-        self.expect(client.natt_first(), client.natt_later(), ike=2)
-        self.forget(2)
+        client = side.client(number, port=port, **changes)
+        self.expect(client.natt_first(), ike=1)
+        self._reply(side, client, 4500, NON_ESP_MARKER + ike(client.ispi, client.rspi))
+        self.expect(client.natt_later(), ike=1)
+        self.forget(1)
         return client
+
+    def _reply(self, side: Family, client: Client, port: int, message: bytes) -> None:
+        """The server that a first message reaches answers it, if the director sees that."""
+        reached: list[int] = []
+
+        def anywhere() -> bool:
+            reached.extend(n for n, capture in enumerate(self.captures) if capture.frames())
+            return bool(reached)
+
+        wait_until(anywhere, 5, "a first message at a server")
+        if self._method == "nat":
+            (number,) = reached
+            self.answers[number].send([client.answer(side.rip(number + 1), port, message)])
+            self.back.one("the answer")
 
     def forget(self, count: int) -> None:
         """So many packets reach servers; nobody looks at them."""

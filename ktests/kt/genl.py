@@ -32,7 +32,7 @@ GENL_ID_CTRL, CTRL_CMD_GETFAMILY = 16, 3
 CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 1, 2
 
 FAMILY = "ipvs-ipsec"
-SIZES = {"u16": 2, "u32": 4}
+SIZES = {"u16": 2, "u32": 4, "u64": 8}
 
 
 def spec_file() -> Path:
@@ -63,6 +63,8 @@ class Attribute:
     nested: str = ""
     big_endian: bool = False
     address: bool = False
+    hexadecimal: bool = False
+    """The spec wants it shown so."""
     longest: int | None = None
     """Bytes a request may have, the NUL of a string not counted."""
     largest: int | None = None
@@ -97,6 +99,7 @@ def spec() -> dict[str, Any]:
                 a.get("nested-attributes", ""),
                 a.get("byte-order") == "big-endian",
                 a.get("display-hint") == "ipv4-or-v6",
+                a.get("display-hint") == "hex",
                 limit(a, "max-len"),
                 limit(a, "max"),
             )

@@ -106,13 +106,21 @@ def ike(
     body: bytes = bytes(64),
     next_payload: int = 33,
     message_id: int = 0,
+    flags: int = 0x08,
 ) -> bytes:
     """An IKE message: its header and `body`, 8 bytes of it at most read by anyone here."""
-    flags = 0x08 if version == V2 else 0
     size = 28 + len(body) if length is None else length
     return (
         struct.pack(
-            "!QQBBBBII", ispi, rspi, next_payload, version, exchange, flags, message_id, size
+            "!QQBBBBII",
+            ispi,
+            rspi,
+            next_payload,
+            version,
+            exchange,
+            flags if version == V2 else 0,
+            message_id,
+            size,
         )
         + body
     )

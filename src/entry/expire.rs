@@ -2,56 +2,209 @@
 
 //! The sweep: frees what is dead and gives the table the size it needs, as deferred work.
 
-use super::table::Entries;
+use super::{
+    soft::Overdue,
+    table::{Entries, EntryNode},
+};
 use crate::{
     kapi::{
         rcu::Guard,
-        table::{Table, STRIPES},
+        table::{Table, NEVER, STRIPES},
         time,
         work::{breathe, Task},
     },
     stats::Event,
 };
+use kernel::{
+    sync::atomic::{Atomic, Full, Relaxed},
+    time::{Instant, Monotonic},
+};
 
-/// Buckets swept before others may have the CPU.
-const BATCH: usize = 64;
+type Watch = Instant<Monotonic>;
 
-/// Seconds between two sweeps.
-pub(crate) const PERIOD: u64 = 1;
+/// Milliseconds between two sweeps.
+const PERIOD: u64 = 250;
+
+/// Sweeps from one look at what persistence knows to the next.
+const TEMPLATE_PASSES: u64 = 4;
+
+/// Microseconds after which the sweep lets others have the CPU.
+const STEP: u64 = 200;
+
+/// Buckets of templates swept before others may have the CPU.
+const TEMPLATE_BATCH: usize = 64;
+
+/// Sweeps that look at every entry when a server was removed. The second finds what packets that
+/// were on their way have made meanwhile.
+const FULL_SWEEPS: u32 = 2;
+
+/// Jiffies between two sweeps.
+pub(crate) fn period() -> u64 {
+    time::from_milliseconds(PERIOD)
+}
+
+/// How the sweep goes, and how it went at worst.
+pub(crate) struct Pace {
+    /// Sweeps so far.
+    passes: Atomic<u64>,
+    /// Sweeps to come that look at every entry.
+    full: Atomic<u32>,
+    /// Microseconds.
+    step: Atomic<u32>,
+    /// Milliseconds.
+    lag: Atomic<u32>,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Pace {
+            passes: Atomic::new(0),
+            full: Atomic::new(0),
+            step: Atomic::new(0),
+            lag: Atomic::new(0),
+        }
+    }
+
+    /// Microseconds for which a CPU was kept at most.
+    pub(crate) fn longest_step(&self) -> u32 {
+        self.step.load(Relaxed)
+    }
+
+    /// Milliseconds by which an entry outlived its timer at most.
+    pub(crate) fn longest_lag(&self) -> u32 {
+        self.lag.load(Relaxed)
+    }
+
+    /// Only the sweep calls this.
+    fn note(longest: &Atomic<u32>, new: u64) {
+        let new = u32::try_from(new).unwrap_or(u32::MAX);
+        longest.store(longest.load(Relaxed).max(new), Relaxed);
+    }
+
+    /// Begins a sweep. Returns its number, and whether it looks at every entry.
+    fn begin(&self) -> (u64, bool) {
+        let left = self.full.load(Relaxed);
+        // Who has just asked for more finds the number changed.
+        if left > 0 {
+            let _ = self.full.cmpxchg(left, left - 1, Full);
+        }
+        let pass = self.passes.load(Relaxed) + 1;
+        self.passes.store(pass, Relaxed);
+        (pass, left > 0)
+    }
+}
 
 impl Entries {
+    /// Has the next sweeps look at every entry: a server was removed.
+    pub(crate) fn sweep_all(&self) {
+        self.pace.full.xchg(FULL_SWEEPS, Full);
+    }
+
     /// Removes the dead.
     pub(super) fn sweep(&self) {
-        for first in (0..self.size()).step_by(BATCH) {
-            let guard = Guard::new();
-            let now = time::jiffies();
-            for bucket in first..first + BATCH {
-                self.table.visit(&guard, bucket, |entry| {
-                    if entry.state(now).is_some() {
-                        return;
-                    }
-                    if entry.lingers(now) {
-                        self.retire(entry);
-                        return;
-                    }
-                    let expired = entry.has_expired(now);
-                    if self.remove(&guard, entry) && expired {
-                        self.stats.count(Event::Expired);
-                    }
-                });
+        let (pass, is_full) = self.pace.begin();
+        let mut step = Watch::now();
+        let mut pause = || {
+            let microseconds = micros(&step);
+            if microseconds >= STEP {
+                Pace::note(&self.pace.step, microseconds);
+                breathe();
+                step = Watch::now();
             }
-            drop(guard);
-            breathe();
+        };
+        for batch in 0.. {
+            match self.table.is_due(batch, time::jiffies()) {
+                None => break,
+                Some(is_due) if is_due || is_full => {
+                    let see = |guard: &Guard, entry: &EntryNode| self.see(guard, entry, pass);
+                    self.table.see(batch, see, &mut pause);
+                }
+                Some(_) => pause(),
+            }
         }
-        self.sweep_templates();
+        Pace::note(&self.pace.step, micros(&step));
+        breathe();
+        if pass % TEMPLATE_PASSES == 0 {
+            self.sweep_templates();
+        }
+    }
+
+    /// Looks after an entry in this pass. Returns when it wants to be looked after again.
+    fn see(&self, guard: &Guard, entry: &EntryNode, pass: u64) -> u64 {
+        let now = time::jiffies();
+        let account = &entry.server.account;
+        if entry.lingers(now) {
+            self.retire(guard, entry);
+            return now + time::from_seconds(1);
+        }
+        if account.is_dead() {
+            self.remove(guard, entry);
+            return NEVER;
+        }
+        if entry.clock.state(now).is_some() {
+            return entry.clock.deadline();
+        }
+        match entry.clock.overdue(now) {
+            Some(since) if account.common.soft.limit() > 0 => {
+                let flow = entry.flow;
+                self.see_overdue(guard, entry, Overdue { since, flow }, (pass, now))
+            }
+            _ => {
+                let late = now.saturating_sub(entry.clock.deadline());
+                if self.expire(guard, entry) {
+                    Pace::note(&self.pace.lag, time::to_milliseconds(late));
+                }
+                NEVER
+            }
+        }
+    }
+
+    /// Looks after an entry of a service that lets some outlive their timers: for each that is too
+    /// much, one has to go.
+    fn see_overdue(
+        &self,
+        guard: &Guard,
+        entry: &EntryNode,
+        overdue: Overdue,
+        (pass, now): (u64, u64),
+    ) -> u64 {
+        match entry.server.account.common.soft.keep(pass, overdue) {
+            None => now,
+            Some(gone) if gone == overdue => {
+                self.expire(guard, entry);
+                NEVER
+            }
+            Some(gone) => {
+                self.expire_other(guard, &gone, now);
+                now
+            }
+        }
+    }
+
+    /// Removes an entry whose timer has ended; `false` if somebody else has.
+    fn expire(&self, guard: &Guard, entry: &EntryNode) -> bool {
+        let removed = self.remove(guard, entry);
+        if removed {
+            self.stats.count(Event::Expired);
+        }
+        removed
+    }
+
+    /// Removes another entry, unless it has been heard of meanwhile.
+    fn expire_other(&self, guard: &Guard, gone: &Overdue, now: u64) {
+        if let Some(entry) = self.by_flow(guard, &gone.flow, now) {
+            if entry.clock.overdue(now) == Some(gone.since) {
+                self.expire(guard, entry);
+            }
+        }
     }
 
     /// Removes what ties nobody any more.
-    fn sweep_templates(&self) {
-        for first in (0..self.templates.size()).step_by(BATCH) {
+    pub(super) fn sweep_templates(&self) {
+        for first in (0..self.templates.size()).step_by(TEMPLATE_BATCH) {
             let guard = Guard::new();
             let now = time::jiffies();
-            for bucket in first..first + BATCH {
+            for bucket in first..first + TEMPLATE_BATCH {
                 self.templates.visit(&guard, bucket, |template| {
                     if !template.is_alive(now) && self.templates.remove(&guard, template) {
                         template.server.account.tie(-1);
@@ -76,8 +229,14 @@ impl Task for Entries {
         self.sweep();
         fit(&self.table);
         fit(&self.templates);
-        (!self.is_idle()).then_some(time::from_seconds(PERIOD))
+        fit(&self.sightings);
+        (!self.is_idle()).then(period)
     }
+}
+
+/// Microseconds since a point in time.
+fn micros(since: &Watch) -> u64 {
+    u64::try_from(since.elapsed().as_micros_ceil()).unwrap_or(0)
 }
 
 /// Has one bucket for each object, or up to eight.

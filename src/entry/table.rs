@@ -2,7 +2,10 @@
 
 //! The entries of a namespace, found by flow, by IKE SPI, by address, and by what servers answer.
 
-use super::{reply::Reply, template::Template, Binding, Clock, Entry};
+use super::{
+    expire::Pace, reply::Reply, sighting::Sighting, template::Template, Binding, Clock, Entry,
+    Restarted,
+};
 use crate::{
     addr::{Addr, Flow},
     ike::{header::Header, state::State},
@@ -12,9 +15,9 @@ use crate::{
         siphash,
         table::{Inserted, Node, Table},
         time,
+        work::breathe,
     },
     reason::Reason,
-    server::Method,
     stats::{Event, Stats},
 };
 use kernel::{
@@ -32,6 +35,9 @@ const INITIAL_MAX: i32 = 65_536;
 /// Most entries in a namespace.
 pub(super) const ENTRIES_MAX: usize = 1 << 22;
 
+/// Times a flush goes through a table that is being resized.
+const FLUSH_PASSES: usize = 8;
+
 /// An entry in the table.
 pub(crate) type EntryNode = Node<Entry, INDICES>;
 
@@ -47,6 +53,9 @@ pub(super) const BY_REPLY_ADDRESS: usize = 4;
 pub(crate) struct Entries {
     pub(super) table: Table<Entry, INDICES>,
     pub(super) templates: Table<Arc<Template>, 1>,
+    pub(super) sightings: Table<Sighting, 1>,
+    /// How the sweep goes.
+    pub(crate) pace: Pace,
     pub(super) stats: Arc<Stats>,
     pub(super) key: siphash::Key,
     initial: Atomic<i32>,
@@ -64,6 +73,8 @@ impl Entries {
         try_init!(Entries {
             table <- Table::new(),
             templates <- Table::new(),
+            sightings <- Table::new(),
+            pace: Pace::new(),
             stats,
             key: siphash::Key::random(),
             initial: Atomic::new(0),
@@ -110,23 +121,38 @@ impl Entries {
         now: u64,
     ) -> Option<&'g EntryNode> {
         let find = |state: State| {
-            let hash = self.address_hash(client, vip, state);
-            self.table.find::<BY_ADDRESS>(guard, hash, |entry| {
-                entry.flow.client == *client
-                    && entry.flow.vip == *vip
-                    && entry.state(now) == Some(state)
+            self.find_by_address(guard, client, vip, state, |entry| {
+                entry.state(now) == Some(state)
             })
         };
         find(State::Established).or_else(|| find(State::Initial))
     }
 
-    /// Makes an entry for a flow, unless another CPU was faster; then its entry is returned.
+    /// The first entry of an initiator's address and a service that is `wanted`, of those that hang
+    /// where entries of this state do, the one that came there last first.
+    #[inline]
+    pub(super) fn find_by_address<'g>(
+        &'g self,
+        guard: &'g Guard,
+        client: &Addr,
+        vip: &Addr,
+        state: State,
+        mut wanted: impl FnMut(&Entry) -> bool,
+    ) -> Option<&'g EntryNode> {
+        let hash = self.address_hash(client, vip, state);
+        self.table.find::<BY_ADDRESS>(guard, hash, |entry| {
+            entry.flow.client == *client && entry.flow.vip == *vip && wanted(entry)
+        })
+    }
+
+    /// Makes an entry for a flow that `header`, if it is known, tells of, unless another CPU was
+    /// faster; then its entry is returned.
     pub(crate) fn make<'g>(
         &'g self,
         guard: &'g Guard,
         flow: Flow,
         binding: Binding,
-        header: &Header,
+        header: Option<&Header>,
         (state, now, deadline): (State, u64, u64),
     ) -> Result<Inserted<'g, Entry, INDICES>, Reason> {
         if self.table.count() >= ENTRIES_MAX || self.initial.load(Relaxed) >= INITIAL_MAX {
@@ -134,16 +160,28 @@ impl Entries {
         }
         let Binding { server, template } = binding.clone();
         let (client, vip) = (&flow.client, &flow.vip);
-        let is_translated = matches!(server.method, Method::Nat { .. });
+        let is_translated = server.is_translated();
         let reply = Reply {
             server: server.address,
             client: *client,
             client_port: flow.client_port,
             port: flow.vip_port,
         };
+        let hash = self.flow_hash(&flow);
+        // An initiator whose messages tell another responder SPI than that of a reply, which is
+        // what an initial entry waits for, tells nothing by it.
+        let spis = match (header, state) {
+            (None, _) => (0, 0),
+            (Some(header), State::Initial) => (header.initiator_spi, 0),
+            (Some(header), State::Established) => (header.initiator_spi, header.responder_spi),
+        };
         let hashes = [
             None,
-            Some(self.spi_hash(vip, header.initiator_spi)),
+            // Those without an SPI shall not all hang in one chain.
+            Some(match spis.0 {
+                0 => hash,
+                spi => self.spi_hash(vip, spi),
+            }),
             Some(self.address_hash(client, vip, state)),
             is_translated.then(|| self.reply_hash(&reply)),
             is_translated.then(|| self.address_hash(client, &server.address, state)),
@@ -158,13 +196,12 @@ impl Entries {
                 template.prove();
             }
         }
-        let entry = Entry::new(flow, binding, Clock::new(state, deadline), header);
-        let inserted = self
-            .table
-            .insert(guard, entry, self.flow_hash(&flow), hashes, |rival| {
-                rival.flow == flow && rival.state(now).is_some()
-            });
+        let entry = Entry::new(flow, binding, Clock::new(state, deadline), spis);
+        let inserted = self.table.insert(guard, entry, hash, hashes, |rival| {
+            rival.flow == flow && rival.state(now).is_some()
+        });
         if let Ok(Inserted::New(_)) = inserted {
+            self.table.see_by(guard, hash, deadline);
             self.stats.count(Event::Created);
             if state == State::Established {
                 self.stats.count(Event::Established);
@@ -189,8 +226,13 @@ impl Entries {
         to: State,
         deadline: u64,
     ) {
-        let Some(from) = entry.clock.restart(to, deadline) else {
-            return;
+        let from = match entry.clock.restart(to, deadline) {
+            Restarted::Not => return,
+            Restarted::Sooner => {
+                let hash = self.flow_hash(&entry.flow);
+                return self.table.see_by(guard, hash, deadline);
+            }
+            Restarted::From(from) => from,
         };
         entry.server.account.advance(from, to);
         self.tally(from, -1);
@@ -208,12 +250,22 @@ impl Entries {
         }
     }
 
-    /// Remembers the IKE SPIs of a message that came in for an entry.
-    pub(crate) fn remember<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode, header: &Header) {
+    /// Remembers the IKE SPIs of a message that came in for an entry and left it in `state`.
+    pub(crate) fn remember<'g>(
+        &'g self,
+        guard: &'g Guard,
+        entry: &'g EntryNode,
+        header: &Header,
+        state: State,
+    ) {
         let spi = header.initiator_spi;
         let another = entry.initiator_spi() != spi;
-        // A first message that is sent again tells nothing new of the responder.
-        let responder = header.responder_spi;
+        // Who is to show the responder SPI of a reply tells nothing by his own. Nor does a first
+        // message that is sent again.
+        let responder = match state {
+            State::Initial => 0,
+            State::Established => header.responder_spi,
+        };
         if another || (responder != 0 && responder != entry.responder_spi()) {
             entry.responder_spi.store(responder, Relaxed);
         }
@@ -227,7 +279,7 @@ impl Entries {
 
     /// Takes an entry out of the table; `false` if somebody else has.
     pub(crate) fn remove<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode) -> bool {
-        self.retire(entry);
+        self.retire(guard, entry);
         let removed = self.table.remove(guard, entry);
         if removed {
             self.retired.add(-1, Relaxed);
@@ -237,15 +289,39 @@ impl Entries {
     }
 
     /// Ends the life of an entry, which stays in the table for the answers of its server.
-    pub(super) fn retire(&self, entry: &Entry) {
+    pub(super) fn retire(&self, guard: &Guard, entry: &Entry) {
         let Some(state) = entry.clock.retire() else {
             return;
         };
         entry.server.account.leave(state);
         self.tally(state, -1);
         self.retired.add(1, Relaxed);
+        self.forget_all(guard, entry);
         if let Some(template) = &entry.template {
             template.leave(time::jiffies());
+        }
+    }
+
+    /// Removes the living entries whose flow is `unwanted`. Sleeps.
+    pub(crate) fn flush(&self, unwanted: impl Fn(&Flow) -> bool) {
+        // Entries that change their bucket under us are met in another pass.
+        for _ in 0..FLUSH_PASSES {
+            let generation = self.table.generation();
+            for bucket in 0..self.size() {
+                let guard = Guard::new();
+                let now = time::jiffies();
+                self.table.visit(&guard, bucket, |entry| {
+                    let is_unwanted = entry.state(now).is_some() && unwanted(&entry.flow);
+                    if is_unwanted && self.remove(&guard, entry) {
+                        self.stats.count(Event::Flushed);
+                    }
+                });
+                drop(guard);
+                breathe();
+            }
+            if generation % 2 == 0 && generation == self.table.generation() {
+                break;
+            }
         }
     }
 

@@ -17,8 +17,8 @@ use crate::{
         time::jiffies,
     },
     server::{Method, Server},
-    service::{Key, Persistence},
-    stats::{Stats, Volume},
+    service::{Common, Key, Persistence},
+    stats::Stats,
 };
 use kernel::{prelude::*, sync::Arc};
 
@@ -43,6 +43,7 @@ mod tests {
         Header {
             initiator_spi,
             responder_spi,
+            from_responder: false,
         }
     }
 
@@ -58,7 +59,7 @@ mod tests {
         }
 
         fn with(method: Method) -> Result<Self> {
-            let service = Arc::new(Volume::new()?, GFP_KERNEL)?;
+            let service = Common::new(0)?;
             let stats = Arc::new(Stats::new()?, GFP_KERNEL)?;
             Ok(Fixture {
                 entries: KBox::init(Entries::new(stats), GFP_KERNEL)?,
@@ -80,7 +81,7 @@ mod tests {
             let header = header(spi, 0);
             match self
                 .entries
-                .make(guard, flow, self.binding(), &header, clock)
+                .make(guard, flow, self.binding(), Some(&header), clock)
             {
                 Ok(Inserted::New(entry)) => Ok(entry),
                 Ok(Inserted::Rival(_)) => Err(EEXIST),
@@ -123,9 +124,13 @@ mod tests {
         // Another may take its place before it is swept.
         let now = f.now + 100;
         let clock = (Initial, now, now + 100);
-        let again = f
-            .entries
-            .make(&guard, flow(1, 500), f.binding(), &header(2, 0), clock);
+        let again = f.entries.make(
+            &guard,
+            flow(1, 500),
+            f.binding(),
+            Some(&header(2, 0)),
+            clock,
+        );
         assert!(matches!(again, Ok(Inserted::New(_))));
         Ok(())
     }
@@ -160,6 +165,7 @@ mod tests {
         assert_eq!(entry.state(f.now), None);
         assert!(f.entries.by_flow(&guard, &flow(1, 500), f.now).is_none());
         drop(guard);
+        f.entries.sweep_all();
         f.entries.sweep();
         assert_eq!(f.counts(), (0, 0, 0));
         // Its last entry was its last user.
@@ -270,7 +276,7 @@ mod tests {
             let clock = (state, f.now, f.now + 1000);
             match f
                 .entries
-                .make(&guard, flow(1, 500), binding, &header(1, 0), clock)
+                .make(&guard, flow(1, 500), binding, Some(&header(1, 0)), clock)
             {
                 Ok(Inserted::New(entry)) => Ok(entry),
                 _ => Err(EEXIST),
@@ -289,10 +295,10 @@ mod tests {
         assert!(find(u64::MAX / 8).is_none());
         assert_eq!(f.server.account.persistent(), 2);
         drop(guard);
-        f.entries.sweep();
+        f.entries.sweep_templates();
         assert_eq!(f.server.account.persistent(), 1);
         f.server.account.remove(true);
-        f.entries.sweep();
+        f.entries.sweep_templates();
         assert_eq!(f.server.account.persistent(), 0);
         Ok(())
     }
@@ -302,13 +308,140 @@ mod tests {
         let f = Fixture::new()?;
         let guard = Guard::new();
         let entry = f.make(&guard, flow(1, 500), 1, Initial, 1000)?;
-        f.entries.remember(&guard, entry, &header(1, 7));
-        f.entries.remember(&guard, entry, &header(1, 0));
-        assert_eq!((entry.initiator_spi(), entry.responder_spi()), (1, 7));
-        f.entries.remember(&guard, entry, &header(2, 0));
-        assert_eq!((entry.initiator_spi(), entry.responder_spi()), (2, 0));
+        let remember = |ispi, rspi, state| {
+            f.entries
+                .remember(&guard, entry, &header(ispi, rspi), state);
+            (entry.initiator_spi(), entry.responder_spi())
+        };
+        // Who has not proved himself tells nothing by the responder SPI he shows.
+        assert_eq!(remember(1, 7, Initial), (1, 0));
+        assert_eq!(remember(1, 7, Established), (1, 7));
+        assert_eq!(remember(1, 0, Established), (1, 7));
+        assert_eq!(remember(2, 0, Established), (2, 0));
         assert!(f.entries.by_spi(&guard, &VIP, 1, f.now).is_none());
         assert!(f.entries.by_spi(&guard, &VIP, 2, f.now).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn entries_without_an_ike_spi_are_found_by_none() -> Result {
+        let f = Fixture::new()?;
+        let guard = Guard::new();
+        let clock = (Initial, f.now, f.now + 1000);
+        let made = f
+            .entries
+            .make(&guard, flow(1, 500), f.binding(), None, clock);
+        let Ok(Inserted::New(entry)) = made else {
+            return Err(ENOMEM);
+        };
+        assert!(f.entries.by_flow(&guard, &flow(1, 500), f.now).is_some());
+        f.entries.remember(&guard, entry, &header(5, 0), Initial);
+        assert!(f.entries.by_spi(&guard, &VIP, 5, f.now).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn what_the_server_says_is_learnt() -> Result {
+        let f = Fixture::new()?;
+        let guard = Guard::new();
+        let entry = f.make(&guard, flow(1, 500), 1, Initial, 1000)?;
+        let learn = |ispi, rspi| {
+            entry.learn(&header(ispi, rspi));
+            entry.responder_spi()
+        };
+        assert_eq!(learn(2, 8), 0);
+        assert_eq!(learn(1, 0), 0);
+        assert_eq!(learn(1, 7), 7);
+        // It begins an IKE SA of its own.
+        assert_eq!(learn(9, 0), 9);
+        Ok(())
+    }
+
+    #[test]
+    fn an_entry_is_found_by_the_esp_it_saw() -> Result {
+        let f = Fixture::new()?;
+        let guard = Guard::new();
+        let find = |spi| {
+            let found = f.entries.by_esp(&guard, &VIP, spi, f.now);
+            found.map(|entry| entry.flow.client_port)
+        };
+        let first = f.make(&guard, flow(1, 1), 1, Established, 1000)?;
+        f.entries.sight(&guard, first, 77, f.now);
+        f.entries.sight(&guard, first, 77, f.now);
+        assert_eq!((find(77), find(78)), (Some(1), None));
+        assert_eq!(f.entries.sightings.count(), 1);
+        // On whichever it was seen last.
+        let second = f.make(&guard, flow(1, 2), 1, Established, 1000)?;
+        f.entries.sight(&guard, second, 77, f.now);
+        assert_eq!(find(77), Some(2));
+        f.entries.remove(&guard, second);
+        assert_eq!(find(77), Some(1));
+        f.entries.remove(&guard, first);
+        assert_eq!((find(77), f.entries.sightings.count()), (None, 0));
+        // What is gone leaves no trace.
+        f.entries.sight(&guard, first, 79, f.now);
+        assert_eq!(f.entries.sightings.count(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn of_many_spis_one_gives_way_once_a_second() -> Result {
+        let f = Fixture::new()?;
+        let guard = Guard::new();
+        let entry = f.make(&guard, flow(1, 1), 1, Established, 1_000_000)?;
+        let later = f.now + crate::kapi::time::from_seconds(2);
+        for spi in 1..100 {
+            f.entries.sight(&guard, entry, spi, later);
+        }
+        assert_eq!(f.entries.sightings.count(), 4);
+        let known = |spi: &u32| f.entries.by_esp(&guard, &VIP, *spi, f.now).is_some();
+        assert!((1..100).filter(known).count() == 4);
+        f.entries.remove(&guard, entry);
+        assert_eq!(f.entries.sightings.count(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_port_belongs_to_its_address_if_that_has_one_server() -> Result {
+        let f = Fixture::new()?;
+        let guard = Guard::new();
+        let natt = |port| Flow {
+            vip_port: 4500,
+            ..flow(1, port)
+        };
+        let client = flow(1, 0).client;
+        let sole = || f.entries.sole(&guard, &client, &VIP, f.now).is_some();
+        f.make(&guard, flow(1, 500), 1, Established, 1000)?;
+        assert!(!sole());
+        f.make(&guard, natt(1), 1, Initial, 1000)?;
+        assert!(!sole());
+        f.make(&guard, natt(2), 1, Established, 1000)?;
+        assert!(sole());
+        let other = Binding {
+            server: Server::new(RIP, Method::Dr, Common::new(0)?)?,
+            template: None,
+        };
+        let clock = (Established, f.now, f.now + 1000);
+        let made = f.entries.make(&guard, natt(3), other, None, clock);
+        assert!(made.is_ok() && !sole());
+        Ok(())
+    }
+
+    #[test]
+    fn the_sweep_passes_by_what_is_not_due() -> Result {
+        let f = Fixture::new()?;
+        f.entries.sweep();
+        let (soon, late) = (flow(1, 500), flow(2, 500));
+        f.make(&Guard::new(), soon, 1, Established, 1_000_000)?;
+        f.make(&Guard::new(), late, 1, Established, 1_000_000)?;
+        {
+            // A timer that ends sooner than it was told to is heard of.
+            let guard = Guard::new();
+            let entry = f.entries.by_flow(&guard, &soon, f.now).ok_or(ENOENT)?;
+            f.entries.restart(&guard, entry, Established, f.now);
+        }
+        f.entries.sweep();
+        assert_eq!(f.counts(), (1, 0, 1));
         Ok(())
     }
 }

@@ -16,12 +16,20 @@ static const struct netlink_range_validation ipvs_ipsec_a_service_persistence_ti
 	.max	= IPVS_IPSEC_PERSISTENCE_TIMEOUT_MAX,
 };
 
+static const struct netlink_range_validation ipvs_ipsec_a_service_established_timeout_range = {
+	.max	= IPVS_IPSEC_ESTABLISHED_TIMEOUT_MAX,
+};
+
+static const struct netlink_range_validation ipvs_ipsec_a_service_soft_entries_range = {
+	.max	= IPVS_IPSEC_SOFT_ENTRIES_MAX,
+};
+
 static const struct netlink_range_validation ipvs_ipsec_a_server_weight_range = {
 	.max	= IPVS_IPSEC_WEIGHT_MAX,
 };
 
 /* IPVS_IPSEC_CMD_SERVICE_NEW - do */
-static const struct nla_policy ipvs_ipsec_service_new_nl_policy[IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX + 1] = {
+static const struct nla_policy ipvs_ipsec_service_new_nl_policy[IPVS_IPSEC_A_SERVICE_SOFT_ENTRIES + 1] = {
 	[IPVS_IPSEC_A_SERVICE_ADDRESS] = NLA_POLICY_MAX_LEN(16),
 	[IPVS_IPSEC_A_SERVICE_MARK] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVICE_FAMILY] = { .type = NLA_U32, },
@@ -29,10 +37,13 @@ static const struct nla_policy ipvs_ipsec_service_new_nl_policy[IPVS_IPSEC_A_SER
 	[IPVS_IPSEC_A_SERVICE_SCHEDULER_FLAGS] = NLA_POLICY_MASK(NLA_U32, 0x3),
 	[IPVS_IPSEC_A_SERVICE_PERSISTENCE_TIMEOUT] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_service_persistence_timeout_range),
 	[IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVICE_INITIAL_TIMEOUT] = NLA_POLICY_MAX(NLA_U32, IPVS_IPSEC_INITIAL_TIMEOUT_MAX),
+	[IPVS_IPSEC_A_SERVICE_ESTABLISHED_TIMEOUT] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_service_established_timeout_range),
+	[IPVS_IPSEC_A_SERVICE_SOFT_ENTRIES] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_service_soft_entries_range),
 };
 
 /* IPVS_IPSEC_CMD_SERVICE_SET - do */
-static const struct nla_policy ipvs_ipsec_service_set_nl_policy[IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX + 1] = {
+static const struct nla_policy ipvs_ipsec_service_set_nl_policy[IPVS_IPSEC_A_SERVICE_SOFT_ENTRIES + 1] = {
 	[IPVS_IPSEC_A_SERVICE_ADDRESS] = NLA_POLICY_MAX_LEN(16),
 	[IPVS_IPSEC_A_SERVICE_MARK] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVICE_FAMILY] = { .type = NLA_U32, },
@@ -40,6 +51,9 @@ static const struct nla_policy ipvs_ipsec_service_set_nl_policy[IPVS_IPSEC_A_SER
 	[IPVS_IPSEC_A_SERVICE_SCHEDULER_FLAGS] = NLA_POLICY_MASK(NLA_U32, 0x3),
 	[IPVS_IPSEC_A_SERVICE_PERSISTENCE_TIMEOUT] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_service_persistence_timeout_range),
 	[IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVICE_INITIAL_TIMEOUT] = NLA_POLICY_MAX(NLA_U32, IPVS_IPSEC_INITIAL_TIMEOUT_MAX),
+	[IPVS_IPSEC_A_SERVICE_ESTABLISHED_TIMEOUT] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_service_established_timeout_range),
+	[IPVS_IPSEC_A_SERVICE_SOFT_ENTRIES] = NLA_POLICY_FULL_RANGE(NLA_U32, &ipvs_ipsec_a_service_soft_entries_range),
 };
 
 /* IPVS_IPSEC_CMD_SERVICE_DEL - do */
@@ -57,7 +71,7 @@ static const struct nla_policy ipvs_ipsec_service_get_nl_policy[IPVS_IPSEC_A_SER
 };
 
 /* IPVS_IPSEC_CMD_SERVER_NEW - do */
-static const struct nla_policy ipvs_ipsec_server_new_nl_policy[IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD + 1] = {
+static const struct nla_policy ipvs_ipsec_server_new_nl_policy[IPVS_IPSEC_A_SERVER_ESP_SPI_MAX + 1] = {
 	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
 	[IPVS_IPSEC_A_SERVER_MARK] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVER_FAMILY] = { .type = NLA_U32, },
@@ -70,10 +84,14 @@ static const struct nla_policy ipvs_ipsec_server_new_nl_policy[IPVS_IPSEC_A_SERV
 	[IPVS_IPSEC_A_SERVER_ENCAP] = NLA_POLICY_MAX(NLA_U32, 1),
 	[IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_IKE_LABEL] = { .type = NLA_U64, },
+	[IPVS_IPSEC_A_SERVER_IKE_MASK] = { .type = NLA_U64, },
+	[IPVS_IPSEC_A_SERVER_ESP_SPI_MIN] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_ESP_SPI_MAX] = { .type = NLA_U32, },
 };
 
 /* IPVS_IPSEC_CMD_SERVER_SET - do */
-static const struct nla_policy ipvs_ipsec_server_set_nl_policy[IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD + 1] = {
+static const struct nla_policy ipvs_ipsec_server_set_nl_policy[IPVS_IPSEC_A_SERVER_ESP_SPI_MAX + 1] = {
 	[IPVS_IPSEC_A_SERVER_SERVICE] = NLA_POLICY_MAX_LEN(16),
 	[IPVS_IPSEC_A_SERVER_MARK] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVER_FAMILY] = { .type = NLA_U32, },
@@ -86,6 +104,10 @@ static const struct nla_policy ipvs_ipsec_server_set_nl_policy[IPVS_IPSEC_A_SERV
 	[IPVS_IPSEC_A_SERVER_ENCAP] = NLA_POLICY_MAX(NLA_U32, 1),
 	[IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD] = { .type = NLA_U32, },
 	[IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_IKE_LABEL] = { .type = NLA_U64, },
+	[IPVS_IPSEC_A_SERVER_IKE_MASK] = { .type = NLA_U64, },
+	[IPVS_IPSEC_A_SERVER_ESP_SPI_MIN] = { .type = NLA_U32, },
+	[IPVS_IPSEC_A_SERVER_ESP_SPI_MAX] = { .type = NLA_U32, },
 };
 
 /* IPVS_IPSEC_CMD_SERVER_DEL - do */
@@ -111,20 +133,26 @@ static const struct nla_policy ipvs_ipsec_server_get_dump_nl_policy[IPVS_IPSEC_A
 	[IPVS_IPSEC_A_SERVER_FAMILY] = { .type = NLA_U32, },
 };
 
+/* IPVS_IPSEC_CMD_ENTRY_FLUSH - do */
+static const struct nla_policy ipvs_ipsec_entry_flush_nl_policy[IPVS_IPSEC_A_ENTRY_SERVICE + 1] = {
+	[IPVS_IPSEC_A_ENTRY_CLIENT] = NLA_POLICY_MAX_LEN(16),
+	[IPVS_IPSEC_A_ENTRY_SERVICE] = NLA_POLICY_MAX_LEN(16),
+};
+
 /* Ops table for ipvs_ipsec */
 static const struct genl_split_ops ipvs_ipsec_nl_ops[] = {
 	{
 		.cmd		= IPVS_IPSEC_CMD_SERVICE_NEW,
 		.doit		= ipvs_ipsec_nl_service_new_doit,
 		.policy		= ipvs_ipsec_service_new_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX,
+		.maxattr	= IPVS_IPSEC_A_SERVICE_SOFT_ENTRIES,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
 		.cmd		= IPVS_IPSEC_CMD_SERVICE_SET,
 		.doit		= ipvs_ipsec_nl_service_set_doit,
 		.policy		= ipvs_ipsec_service_set_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX,
+		.maxattr	= IPVS_IPSEC_A_SERVICE_SOFT_ENTRIES,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
@@ -150,14 +178,14 @@ static const struct genl_split_ops ipvs_ipsec_nl_ops[] = {
 		.cmd		= IPVS_IPSEC_CMD_SERVER_NEW,
 		.doit		= ipvs_ipsec_nl_server_new_doit,
 		.policy		= ipvs_ipsec_server_new_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD,
+		.maxattr	= IPVS_IPSEC_A_SERVER_ESP_SPI_MAX,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
 		.cmd		= IPVS_IPSEC_CMD_SERVER_SET,
 		.doit		= ipvs_ipsec_nl_server_set_doit,
 		.policy		= ipvs_ipsec_server_set_nl_policy,
-		.maxattr	= IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD,
+		.maxattr	= IPVS_IPSEC_A_SERVER_ESP_SPI_MAX,
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
@@ -185,6 +213,13 @@ static const struct genl_split_ops ipvs_ipsec_nl_ops[] = {
 		.cmd	= IPVS_IPSEC_CMD_ENTRY_GET,
 		.dumpit	= ipvs_ipsec_nl_entry_get_dumpit,
 		.flags	= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DUMP,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_ENTRY_FLUSH,
+		.doit		= ipvs_ipsec_nl_entry_flush_doit,
+		.policy		= ipvs_ipsec_entry_flush_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_ENTRY_SERVICE,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
 		.cmd	= IPVS_IPSEC_CMD_STATUS_GET,

@@ -26,6 +26,7 @@ int ipvs_ipsec_nl_server_get_dumpit(struct sk_buff *skb,
 				    struct netlink_callback *cb);
 int ipvs_ipsec_nl_entry_get_dumpit(struct sk_buff *skb,
 				   struct netlink_callback *cb);
+int ipvs_ipsec_nl_entry_flush_doit(struct sk_buff *skb, struct genl_info *info);
 int ipvs_ipsec_nl_status_get_doit(struct sk_buff *skb, struct genl_info *info);
 int ipvs_ipsec_nl_flush_doit(struct sk_buff *skb, struct genl_info *info);
 

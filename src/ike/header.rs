@@ -30,6 +30,9 @@ pub struct Header {
     pub initiator_spi: u64,
     /// SPI of the responder; zero in the first message of an IKE SA.
     pub responder_spi: u64,
+    /// Whether it comes from the end that did not begin the IKE SA, as IKEv2 tells (RFC 7296
+    /// section 3.1, flag I). ISAKMP does not.
+    pub from_responder: bool,
 }
 
 impl Header {
@@ -39,12 +42,13 @@ impl Header {
     pub fn parse(bytes: Option<&[u8; LEN]>, arrived: usize) -> Result<Self, Fault> {
         let [i0, i1, i2, i3, i4, i5, i6, i7, // initiator SPI
             r0, r1, r2, r3, r4, r5, r6, r7, // responder SPI
-            _next_payload, version, exchange, _flags, // flags differ too much between versions
+            _next_payload, version, exchange, flags,
             _, _, _, _, // message ID
             l0, l1, l2, l3] = *bytes.ok_or(Fault::Short)?;
         let header = Header {
             initiator_spi: u64::from_be_bytes([i0, i1, i2, i3, i4, i5, i6, i7]),
             responder_spi: u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]),
+            from_responder: version >> 4 == 2 && flags & FLAG_INITIATOR == 0,
         };
         let known = match version >> 4 {
             1 => ISAKMP_EXCHANGES,
@@ -67,7 +71,33 @@ impl Header {
         }
         Ok(header)
     }
+
+    /// Whether it begins an IKE SA.
+    #[inline]
+    pub fn is_first(&self) -> bool {
+        self.responder_spi == 0 && !self.from_responder
+    }
+
+    /// The SPI that its receiver has chosen, 0 if its sender does not know that. In ISAKMP the
+    /// receiver is taken for the responder.
+    #[inline]
+    pub fn receiver_spi(&self) -> u64 {
+        if self.from_responder {
+            self.initiator_spi
+        } else {
+            self.responder_spi
+        }
+    }
+
+    /// Whether `spi`, which is not 0, is that of either end.
+    #[inline]
+    pub fn shows(&self, spi: u64) -> bool {
+        self.responder_spi == spi || self.initiator_spi == spi
+    }
 }
+
+/// The original initiator sends this message (RFC 7296 section 3.1).
+const FLAG_INITIATOR: u8 = 0x08;
 
 /// A registered exchange type.
 struct Exchange {
@@ -127,6 +157,7 @@ mod tests {
         bytes[8..16].copy_from_slice(&responder_spi.to_be_bytes());
         bytes[17] = version;
         bytes[18] = exchange;
+        bytes[19] = FLAG_INITIATOR;
         bytes[24..].copy_from_slice(&28u32.to_be_bytes());
         bytes
     }
@@ -138,7 +169,8 @@ mod tests {
             header,
             Ok(Header {
                 initiator_spi: 0x1122_3344_5566_7788,
-                responder_spi: 0
+                responder_spi: 0,
+                from_responder: false,
             })
         );
     }
@@ -210,6 +242,23 @@ mod tests {
             let later = Header::parse(Some(&message(0x20, exchange, 7)), LEN).is_ok();
             assert_eq!(later, (34..=44).contains(&exchange) && exchange != 42);
         }
+    }
+
+    #[test]
+    fn ikev2_tells_which_end_began_the_ike_sa() {
+        let parse = |version, exchange, responder_spi, flags| {
+            let mut bytes = message(version, exchange, responder_spi);
+            bytes[19] = flags;
+            Header::parse(Some(&bytes), LEN).unwrap()
+        };
+        assert_eq!(parse(0x20, 35, 7, FLAG_INITIATOR).receiver_spi(), 7);
+        let of_responder = parse(0x20, 35, 7, 0x20).receiver_spi();
+        assert_eq!(of_responder, 0x1122_3344_5566_7788);
+        // In ISAKMP this bit has no meaning.
+        assert_eq!(parse(0x10, 5, 7, 1).receiver_spi(), 7);
+        // One that answers with a COOKIE has no SPI yet, and begins nothing.
+        assert!(parse(0x20, 34, 0, FLAG_INITIATOR).is_first());
+        assert!(!parse(0x20, 34, 0, 0x20).is_first());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 //! The two states of an entry and what moves it between them (pure).
 
+use super::header::Header;
+
 /// Where an initiator stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -16,13 +18,34 @@ pub enum State {
 pub enum Event {
     /// IKE with a responder SPI of zero: the first message of an IKE SA.
     IkeFirst,
-    /// IKE with a responder SPI. The director does not see the replies (dr, tun), so any SPI but
-    /// zero shows that a server has answered.
+    /// IKE with a responder SPI, which shows that a server has answered.
     IkeLater,
+    /// IKE with a responder SPI that no server has given.
+    IkeUnproved,
     /// A NAT keepalive.
     Keepalive,
     /// ESP, AH or ESP in UDP.
-    Ipsec,
+    Ipsec {
+        /// Whether it is to restart timers.
+        refreshes: bool,
+    },
+    /// ESP or AH whose SPI names the server.
+    Named,
+}
+
+impl Event {
+    /// What an IKE message is, where the server was seen to give the SPI `learnt`; 0 if it was not
+    /// seen. Where what it sends may pass by the director unseen (dr, tun), any responder SPI
+    /// shows that it has answered; `sees_replies` if it may not.
+    pub fn ike(header: &Header, learnt: u64, sees_replies: bool) -> Event {
+        if header.is_first() {
+            Event::IkeFirst
+        } else if learnt == 0 && !sees_replies || learnt != 0 && header.shows(learnt) {
+            Event::IkeLater
+        } else {
+            Event::IkeUnproved
+        }
+    }
 }
 
 /// What an event does to an entry.
@@ -40,15 +63,15 @@ impl State {
     /// What `event` does to an entry in this state.
     pub fn on(self, event: Event) -> Outcome {
         match (self, event) {
-            (State::Initial, Event::IkeFirst) => Outcome::Restart(State::Initial),
+            (State::Initial, Event::IkeFirst | Event::Named) => Outcome::Restart(State::Initial),
             (State::Initial, Event::IkeLater) => Outcome::Restart(State::Established),
             (State::Initial, Event::Keepalive) => Outcome::Forward,
-            (State::Initial, Event::Ipsec) => Outcome::Drop,
-            // The client has rebooted, or rekeyed with other SPIs: it keeps its server.
-            (State::Established, Event::IkeFirst | Event::IkeLater | Event::Keepalive) => {
-                Outcome::Restart(State::Established)
+            (State::Initial, Event::IkeUnproved | Event::Ipsec { .. }) => Outcome::Drop,
+            (State::Established, Event::Named | Event::Ipsec { refreshes: false }) => {
+                Outcome::Forward
             }
-            (State::Established, Event::Ipsec) => Outcome::Forward,
+            // The client has rebooted, or rekeyed with other SPIs: it keeps its server.
+            (State::Established, _) => Outcome::Restart(State::Established),
         }
     }
 }
@@ -67,8 +90,48 @@ mod tests {
     }
 
     #[test]
+    fn the_responder_spi_must_be_that_of_the_reply() {
+        let message = |responder_spi| Header {
+            initiator_spi: 1,
+            responder_spi,
+            from_responder: false,
+        };
+        assert_eq!(Event::ike(&message(0), 0, true), IkeFirst);
+        assert_eq!(Event::ike(&message(0), 7, true), IkeFirst);
+        for sees_replies in [false, true] {
+            assert_eq!(Event::ike(&message(7), 7, sees_replies), IkeLater);
+            assert_eq!(Event::ike(&message(8), 7, sees_replies), IkeUnproved);
+        }
+        assert_eq!(Event::ike(&message(7), 0, true), IkeUnproved);
+        assert_eq!(Event::ike(&message(7), 0, false), IkeLater);
+        assert_eq!(Initial.on(IkeUnproved), Outcome::Drop);
+        assert_eq!(Established.on(IkeUnproved), Outcome::Restart(Established));
+    }
+
+    #[test]
+    fn so_does_an_answer_to_what_the_server_began() {
+        let mut answer = Header {
+            initiator_spi: 7,
+            responder_spi: 8,
+            from_responder: true,
+        };
+        assert_eq!(Event::ike(&answer, 7, true), IkeLater);
+        answer.responder_spi = 0; // a COOKIE
+        assert_eq!(Event::ike(&answer, 7, true), IkeLater);
+        assert_eq!(Event::ike(&answer, 9, true), IkeUnproved);
+    }
+
+    #[test]
+    fn a_name_lets_pass_and_proves_nothing() {
+        assert_eq!(Initial.on(Named), Outcome::Restart(Initial));
+        assert_eq!(Established.on(Named), Outcome::Forward);
+    }
+
+    #[test]
     fn nothing_leads_back() {
-        for event in [IkeFirst, IkeLater, Keepalive, Ipsec] {
+        let ipsec = [false, true].map(|refreshes| Ipsec { refreshes });
+        let others = [IkeFirst, IkeLater, IkeUnproved, Keepalive, Named];
+        for event in Iterator::chain(others.into_iter(), ipsec) {
             let outcome = Established.on(event);
             assert!(matches!(
                 outcome,
@@ -78,9 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn ipsec_needs_an_established_entry_and_restarts_no_timer() {
-        assert_eq!(Initial.on(Ipsec), Outcome::Drop);
-        assert_eq!(Established.on(Ipsec), Outcome::Forward);
+    fn ipsec_needs_an_established_entry_and_restarts_timers_only_if_told() {
+        for refreshes in [false, true] {
+            assert_eq!(Initial.on(Ipsec { refreshes }), Outcome::Drop);
+        }
+        let on = |refreshes| Established.on(Ipsec { refreshes });
+        assert_eq!(on(false), Outcome::Forward);
+        assert_eq!(on(true), Outcome::Restart(Established));
     }
 
     #[test]

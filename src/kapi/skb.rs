@@ -12,8 +12,9 @@ pub(crate) use wrap::Shim;
 use super::{bindings, route::Route, Net};
 use crate::{
     addr::{Addr, Family},
+    ike::header::Header,
     ipv6,
-    proto::Payload,
+    proto::{self, number::UDP, Payload},
 };
 use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{num::casts::u32_as_usize, prelude::*};
@@ -144,6 +145,12 @@ impl<'a> Packet<'a> {
     #[inline]
     pub(crate) fn is_fragment(&self) -> bool {
         self.has_fragment_bits(bindings::IP_OFFSET | bindings::IP_MF)
+    }
+
+    /// The IKE message that it is a server's reply with, if it is one.
+    pub(crate) fn ike_reply(&self) -> Option<Header> {
+        let is_udp = self.protocol == UDP && !self.is_later_fragment();
+        is_udp.then(|| proto::ike_reply(self)).flatten()
     }
 
     /// Whether it is a fragment that has not the beginning of what follows the network header.

@@ -10,10 +10,14 @@
 //! A reader who meets the end marker of another bucket was led astray by an object that was linked
 //! elsewhere under it, and begins again. In the manner of `lib/rhashtable.c`.
 
+mod agenda;
 mod chain;
 #[cfg(CONFIG_KUNIT)]
 mod tests;
 
+pub(crate) use self::agenda::NEVER;
+
+use self::agenda::{Agenda, BATCH};
 use self::chain::{Buckets, Link, Next};
 use super::{
     lock::{StripeGuard, Stripes},
@@ -218,11 +222,11 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         &'g self,
         guard: &'g Guard,
         hash: u32,
-        wanted: impl Fn(&T) -> bool,
+        mut wanted: impl FnMut(&T) -> bool,
     ) -> Option<&'g Node<T, N>> {
         self.indices[I]
             .sizes(guard)
-            .find_map(|buckets| self.search::<I>(guard, buckets.slot(hash), hash, &wanted))
+            .find_map(|buckets| self.search::<I>(guard, buckets.slot(hash), hash, &mut wanted))
     }
 
     #[inline]
@@ -231,7 +235,7 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         guard: &'g Guard,
         slot: &'g Next,
         hash: u32,
-        wanted: &impl Fn(&T) -> bool,
+        wanted: &mut impl FnMut(&T) -> bool,
     ) -> Option<&'g Node<T, N>> {
         for _ in 0..MAX_RESTARTS {
             let mut chain = self.chain(guard, I, slot);
@@ -360,6 +364,50 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
             self.chain(guard, 0, slot).for_each(visit);
         }
         slot.is_some()
+    }
+
+    /// Has an object of this `hash`, which is in the table, [seen](Table::see) at `time` or before.
+    pub(crate) fn see_by(&self, guard: &Guard, hash: u32, time: u64) {
+        if let Some(buckets) = self.indices[0].sizes(guard).last() {
+            buckets.agenda.enter(buckets.number(hash), time);
+        }
+    }
+
+    fn agenda<'g>(&'g self, guard: &'g Guard) -> Option<&'g Agenda> {
+        let buckets = self.indices[0].sizes(guard).next();
+        buckets.map(|buckets| &buckets.agenda)
+    }
+
+    /// Whether there is anything to see at `now` in a batch of buckets; `None` if there is no such
+    /// batch.
+    pub(crate) fn is_due(&self, batch: usize, now: u64) -> Option<bool> {
+        let guard = Guard::new();
+        let agenda = self.agenda(&guard)?;
+        (batch < agenda.len()).then(|| agenda.is_due(batch, now))
+    }
+
+    /// Calls `see` for the objects in a batch of buckets, which says when it wants to see the object
+    /// again, and `pause` between buckets. During a resize it may miss some, which will be due then.
+    pub(crate) fn see(
+        &self,
+        batch: usize,
+        mut see: impl FnMut(&Guard, &Node<T, N>) -> u64,
+        mut pause: impl FnMut(),
+    ) {
+        if let Some(agenda) = self.agenda(&Guard::new()) {
+            agenda.clear(batch);
+        }
+        let first = batch * BATCH;
+        for bucket in first..first + BATCH {
+            let guard = Guard::new();
+            let mut next = NEVER;
+            self.visit(&guard, bucket, |node| next = next.min(see(&guard, node)));
+            if let Some(agenda) = self.agenda(&guard) {
+                agenda.enter(bucket, next);
+            }
+            drop(guard);
+            pause();
+        }
     }
 
     /// Gives every index `count` buckets, or the least power of two that is not less. Sleeps.

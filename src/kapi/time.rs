@@ -26,6 +26,11 @@ pub(crate) fn from_seconds(seconds: u64) -> u64 {
     seconds * HZ
 }
 
+/// `milliseconds` in jiffies, at least one.
+pub(crate) fn from_milliseconds(milliseconds: u64) -> u64 {
+    (milliseconds * HZ).div_ceil(1000)
+}
+
 /// `jiffies` in milliseconds.
 #[inline]
 pub(crate) fn to_milliseconds(jiffies: u64) -> u64 {

@@ -8,7 +8,8 @@ use crate::{
     kapi::{genl::Request, skb::Shim},
     sched::{self, Options, Scheduler},
     server::{Limits, Method},
-    service::{Key, Persistence, Plan},
+    service::{Key, Persistence, Plan, Timeouts},
+    spi::{Label, Names, Range},
     uapi::*,
 };
 use kernel::prelude::*;
@@ -39,6 +40,15 @@ pub(super) fn number(request: &Request<'_>, kind: u32) -> Result<Option<u32>, Re
     };
     let bytes = bytes.try_into().map_err(|_| Refusal::NotANumber(kind))?;
     Ok(Some(u32::from_ne_bytes(bytes)))
+}
+
+/// A number of 64 bits in network byte order, which need not be there.
+fn wide_number(request: &Request<'_>, kind: u32) -> Result<Option<u64>, Refusal> {
+    let Some(bytes) = request.attribute(kind) else {
+        return Ok(None);
+    };
+    let bytes = bytes.try_into().map_err(|_| Refusal::NotANumber(kind))?;
+    Ok(Some(u64::from_be_bytes(bytes)))
 }
 
 /// What names a service.
@@ -87,6 +97,9 @@ pub(super) struct PlanChange {
     options: Option<Options>,
     timeout: Option<u32>,
     prefix: Option<u8>,
+    initial_timeout: Option<u32>,
+    established_timeout: Option<u32>,
+    soft: Option<u32>,
 }
 
 impl PlanChange {
@@ -108,15 +121,24 @@ impl PlanChange {
             options,
             timeout: number(request, IPVS_IPSEC_A_SERVICE_PERSISTENCE_TIMEOUT)?,
             prefix: prefix.transpose()?,
+            initial_timeout: number(request, IPVS_IPSEC_A_SERVICE_INITIAL_TIMEOUT)?,
+            established_timeout: number(request, IPVS_IPSEC_A_SERVICE_ESTABLISHED_TIMEOUT)?,
+            soft: number(request, IPVS_IPSEC_A_SERVICE_SOFT_ENTRIES)?,
         })
     }
 
     /// Whether nothing is to be changed.
     pub(super) fn is_none(&self) -> bool {
+        let numbers = [
+            self.timeout,
+            self.initial_timeout,
+            self.established_timeout,
+            self.soft,
+        ];
         self.scheduler.is_none()
             && self.options.is_none()
-            && self.timeout.is_none()
             && self.prefix.is_none()
+            && numbers.iter().all(Option::is_none)
     }
 
     /// The changed plan.
@@ -125,10 +147,16 @@ impl PlanChange {
             timeout: self.timeout.unwrap_or(old.persistence.timeout),
             prefix: self.prefix.unwrap_or(old.persistence.prefix),
         };
+        let timeouts = Timeouts {
+            initial: self.initial_timeout.unwrap_or(old.timeouts.initial),
+            established: self.established_timeout.unwrap_or(old.timeouts.established),
+        };
         Plan {
             scheduler: self.scheduler.unwrap_or(old.scheduler),
             options: self.options.unwrap_or(old.options),
             persistence,
+            timeouts,
+            soft: self.soft.unwrap_or(old.soft),
         }
     }
 }
@@ -234,4 +262,23 @@ pub(super) fn limits(request: &Request<'_>, old: Limits) -> Result<Limits, Refus
         return Err(Refusal::Thresholds);
     }
     Ok(Limits { upper, lower })
+}
+
+/// Which SPIs a server chooses: what a request says, and for the rest what was before.
+pub(super) fn names(request: &Request<'_>, old: Names) -> Result<Names, Refusal> {
+    let (old_label, old_mask) = old.ike.map_or((0, 0), |ike| (ike.value(), ike.mask()));
+    let label = wide_number(request, IPVS_IPSEC_A_SERVER_IKE_LABEL)?.unwrap_or(old_label);
+    let mask = wide_number(request, IPVS_IPSEC_A_SERVER_IKE_MASK)?.unwrap_or(old_mask);
+    let ike = match (label, mask) {
+        (0, 0) => None,
+        _ => Some(Label::new(label, mask).ok_or(Refusal::NotALabel)?),
+    };
+    let (old_min, old_max) = old.esp.map_or((0, 0), |esp| (esp.first(), esp.last()));
+    let min = number(request, IPVS_IPSEC_A_SERVER_ESP_SPI_MIN)?.unwrap_or(old_min);
+    let max = number(request, IPVS_IPSEC_A_SERVER_ESP_SPI_MAX)?.unwrap_or(old_max);
+    let esp = match (min, max) {
+        (0, 0) => None,
+        _ => Some(Range::new(min, max).ok_or(Refusal::NotARange)?),
+    };
+    Ok(Names { ike, esp })
 }

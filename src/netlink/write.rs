@@ -6,8 +6,10 @@ use crate::{
     entry::Entry,
     ike::state::State,
     kapi::{genl::Message, skb::Shim, time},
+    proto::number,
     server::Method,
     service::{Key, Member, Service},
+    spi::Names,
     stats::Volume,
     uapi::*,
 };
@@ -41,11 +43,18 @@ pub(super) fn put_service(message: &mut Message<'_>, service: &Service) -> Resul
         IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX,
         persistence.prefix.into(),
     )?;
+    let timeouts = &plan.timeouts;
+    message.put_u32(IPVS_IPSEC_A_SERVICE_INITIAL_TIMEOUT, timeouts.initial)?;
+    message.put_u32(
+        IPVS_IPSEC_A_SERVICE_ESTABLISHED_TIMEOUT,
+        timeouts.established,
+    )?;
+    message.put_u32(IPVS_IPSEC_A_SERVICE_SOFT_ENTRIES, plan.soft)?;
     message.put_u32(
         IPVS_IPSEC_A_SERVICE_SERVERS,
         roster.members.len().try_into()?,
     )?;
-    put_volume(message, &service.volume, IPVS_IPSEC_A_SERVICE_CONNS)
+    put_volume(message, &service.common.volume, IPVS_IPSEC_A_SERVICE_CONNS)
 }
 
 pub(super) fn put_server(message: &mut Message<'_>, service: &Service, member: &Member) -> Result {
@@ -71,11 +80,22 @@ pub(super) fn put_server(message: &mut Message<'_>, service: &Service, member: &
     let limits = account.limits();
     message.put_u32(IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD, limits.upper)?;
     message.put_u32(IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD, limits.lower)?;
+    put_names(message, &member.names)?;
     let load = account.load();
     message.put_u32(IPVS_IPSEC_A_SERVER_ESTABLISHED, load.established)?;
     message.put_u32(IPVS_IPSEC_A_SERVER_INITIAL, load.initial)?;
     message.put_u32(IPVS_IPSEC_A_SERVER_PERSISTENT, account.persistent())?;
     put_volume(message, &account.volume, IPVS_IPSEC_A_SERVER_CONNS)
+}
+
+/// Puts which SPIs a server chooses; zeroes where it is not known.
+fn put_names(message: &mut Message<'_>, names: &Names) -> Result {
+    let (label, mask) = names.ike.map_or((0, 0), |ike| (ike.value(), ike.mask()));
+    let (min, max) = names.esp.map_or((0, 0), |esp| (esp.first(), esp.last()));
+    message.put_bytes(IPVS_IPSEC_A_SERVER_IKE_LABEL, &label.to_be_bytes())?;
+    message.put_bytes(IPVS_IPSEC_A_SERVER_IKE_MASK, &mask.to_be_bytes())?;
+    message.put_u32(IPVS_IPSEC_A_SERVER_ESP_SPI_MIN, min)?;
+    message.put_u32(IPVS_IPSEC_A_SERVER_ESP_SPI_MAX, max)
 }
 
 fn put_tunnel(message: &mut Message<'_>, shim: Shim) -> Result {
@@ -150,6 +170,7 @@ pub(super) fn put_entry(
     message.put_bytes(IPVS_IPSEC_A_ENTRY_CLIENT_PORT, &port(flow.client_port))?;
     message.put_bytes(IPVS_IPSEC_A_ENTRY_SERVICE, flow.vip.as_bytes())?;
     message.put_bytes(IPVS_IPSEC_A_ENTRY_SERVICE_PORT, &port(flow.vip_port))?;
+    message.put_u32(IPVS_IPSEC_A_ENTRY_PROTOCOL, number::UDP.into())?;
     message.put_bytes(IPVS_IPSEC_A_ENTRY_SERVER, entry.server.address.as_bytes())?;
     message.put_u32(
         IPVS_IPSEC_A_ENTRY_METHOD,

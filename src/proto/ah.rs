@@ -22,7 +22,7 @@ impl Protocol for Ah {
         if spi == [0; 4] || !(LEN..=payload.available()).contains(&len) {
             return Err(Reason::AhMalformed);
         }
-        Ok(Traffic::Ah)
+        Ok(Traffic::Ah(u32::from_be_bytes(spi)))
     }
 }
 
@@ -40,8 +40,8 @@ mod tests {
 
     #[test]
     fn the_header_must_be_whole_and_the_spi_not_zero() {
-        assert_eq!(Ah::parse(&&header(4, 1)[..]), Ok(Traffic::Ah));
-        assert_eq!(Ah::parse(&&header(1, 1)[..]), Ok(Traffic::Ah));
+        assert_eq!(Ah::parse(&&header(4, 1)[..]), Ok(Traffic::Ah(1)));
+        assert_eq!(Ah::parse(&&header(1, 2)[..]), Ok(Traffic::Ah(2)));
         assert_eq!(Ah::parse(&&header(4, 0)[..]), Err(Reason::AhMalformed));
         assert_eq!(Ah::parse(&&header(4, 1)[..11]), Err(Reason::AhMalformed));
     }

@@ -11,17 +11,17 @@ pub(super) struct Esp;
 impl Protocol for Esp {
     #[inline]
     fn parse(payload: &impl Payload) -> Result<Traffic, Reason> {
-        check(payload, 0).map(|()| Traffic::Esp)
+        spi(payload, 0).map(Traffic::Esp)
     }
 }
 
-/// Checks the header that begins at `offset`: SPI, which zero is none of (RFC 4303 section 2.1),
-/// and sequence number.
+/// The SPI in the header that begins at `offset` and has a sequence number behind it. Zero is no
+/// SPI (RFC 4303 section 2.1).
 #[inline]
-pub(super) fn check(payload: &impl Payload, offset: usize) -> Result<(), Reason> {
+pub(super) fn spi(payload: &impl Payload, offset: usize) -> Result<u32, Reason> {
     match payload.array::<8>(offset) {
         None | Some([0, 0, 0, 0, ..]) => Err(Reason::EspMalformed),
-        Some(_) => Ok(()),
+        Some([a, b, c, d, ..]) => Ok(u32::from_be_bytes([a, b, c, d])),
     }
 }
 
@@ -32,7 +32,10 @@ mod tests {
 
     #[test]
     fn the_header_must_be_whole_and_the_spi_not_zero() {
-        assert_eq!(Esp::parse(&&[0, 0, 0, 1, 0, 0, 0, 1][..]), Ok(Traffic::Esp));
+        assert_eq!(
+            Esp::parse(&&[1, 2, 3, 4, 0, 0, 0, 1][..]),
+            Ok(Traffic::Esp(0x0102_0304))
+        );
         assert_eq!(
             Esp::parse(&&[0, 0, 0, 1, 0, 0, 0][..]),
             Err(Reason::EspMalformed)

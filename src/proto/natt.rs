@@ -11,6 +11,9 @@ use crate::{
 /// Zeroes where ESP has its SPI (RFC 3948 section 2.2).
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
 
+/// Its length.
+pub(super) const MARKER_LEN: usize = NON_ESP_MARKER.len();
+
 /// Zeroes where IKE has the initiator's SPI (draft-ietf-ipsec-udp-encaps-01 section 2.1).
 const NON_IKE_MARKER: [u8; 8] = [0; 8];
 
@@ -26,8 +29,8 @@ pub(super) fn is_esp(payload: &impl Payload, offset: usize) -> bool {
 #[inline]
 pub(super) fn parse(datagram: &impl Payload, ports: Ports) -> Result<Traffic, Reason> {
     match datagram.array(0) {
-        Some(NON_ESP_MARKER) => ike(datagram, NON_ESP_MARKER.len(), ports),
-        Some(_) => esp::check(datagram, 0).map(|()| Traffic::EspInUdp(ports)),
+        Some(NON_ESP_MARKER) => ike(datagram, MARKER_LEN, ports),
+        Some(_) => esp_in_udp(datagram, 0, ports),
         // RFC 3948 section 2.3.
         None if datagram.available() == 1 && datagram.array(0) == Some([0xff]) => {
             Ok(Traffic::Keepalive(ports))
@@ -40,11 +43,15 @@ pub(super) fn parse(datagram: &impl Payload, ports: Ports) -> Result<Traffic, Re
 #[inline]
 pub(super) fn parse_draft(datagram: &impl Payload, ports: Ports) -> Result<Traffic, Reason> {
     match datagram.array(0) {
-        Some(NON_IKE_MARKER) => {
-            esp::check(datagram, NON_IKE_MARKER.len()).map(|()| Traffic::EspInUdp(ports))
-        }
+        Some(NON_IKE_MARKER) => esp_in_udp(datagram, NON_IKE_MARKER.len(), ports),
         _ => ike(datagram, 0, ports),
     }
+}
+
+/// Parses the ESP packet that begins at `offset`.
+#[inline]
+fn esp_in_udp(datagram: &impl Payload, offset: usize, ports: Ports) -> Result<Traffic, Reason> {
+    esp::spi(datagram, offset).map(|spi| Traffic::EspInUdp(ports, spi))
 }
 
 /// Parses the IKE message that begins at `offset` and is the rest of the datagram.
@@ -78,9 +85,9 @@ mod tests {
         assert!(matches!(traffic(4500, &marked), Ok(Traffic::Ike(..))));
         assert!(matches!(
             traffic(4500, &IKE_SA_INIT),
-            Ok(Traffic::EspInUdp(_))
+            Ok(Traffic::EspInUdp(..))
         ));
-        assert!(matches!(traffic(500, &drafts), Ok(Traffic::EspInUdp(_))));
+        assert!(matches!(traffic(500, &drafts), Ok(Traffic::EspInUdp(..))));
     }
 
     #[test]

@@ -3,15 +3,18 @@
 //! Unit tests of the life of a configuration, which need a kernel: KUnit runs them when the module
 //! is loaded.
 
-use super::{Key, Member, Persistence, Plan, Roster, Service, Services, MEMBERS_MAX};
+use super::{
+    Common, Key, Member, Persistence, Plan, Roster, Service, Services, Timeouts, MEMBERS_MAX,
+};
 use crate::{
     addr::Addr,
     error::Refusal,
     ike::state::State,
     kapi::rcu::{Barrier, Guard},
+    proto::Traffic,
     sched::{self, Options},
     server::{Limits, Method, Server},
-    stats::Volume,
+    spi::{Names, Range},
 };
 use kernel::{prelude::*, sync::Arc};
 
@@ -39,6 +42,8 @@ mod tests {
                 timeout: 0,
                 prefix: 32,
             },
+            timeouts: Timeouts::default(),
+            soft: 0,
         })
     }
 
@@ -47,13 +52,16 @@ mod tests {
     }
 
     fn server(last: u8) -> Result<Arc<Server>> {
-        let volume = Arc::new(Volume::new()?, GFP_KERNEL)?;
-        Server::new(rip(last), Method::Dr, volume)
+        Server::new(rip(last), Method::Dr, Common::new(0)?)
     }
 
     fn member(last: u8, weight: u32) -> Result<Member> {
         let server = server(last)?;
-        Ok(Member { server, weight })
+        Ok(Member {
+            server,
+            weight,
+            names: Names::default(),
+        })
     }
 
     fn add(service: &Service, member: Member) -> Result {
@@ -189,6 +197,7 @@ mod tests {
         let member = Member {
             server: second.clone(),
             weight: 1,
+            names: Names::default(),
         };
         let roster = changed(roster.with(member))?;
         assert!(Arc::ptr_eq(roster.current(&first), &second));
@@ -205,6 +214,7 @@ mod tests {
         let member = Member {
             server: server.clone(),
             weight: 1,
+            names: Names::default(),
         };
         add(service, member)?;
         let chosen = choose(service);
@@ -212,6 +222,41 @@ mod tests {
         drop(Barrier);
         assert_eq!(chosen.map(|server| server.address), Some(rip(1)));
         assert!(Arc::into_unique_or_drop(server).is_some());
+        Ok(())
+    }
+    #[test]
+    fn an_spi_names_one_server_or_none() -> Result {
+        let service = service(1)?;
+        let named = |last, min, max| -> Result<Member> {
+            let esp = Range::new(min, max);
+            assert!(esp.is_some());
+            Ok(Member {
+                names: Names { ike: None, esp },
+                ..member(last, 0)?
+            })
+        };
+        let find = |spi| {
+            let roster = service.snapshot();
+            let found = roster.named(&Traffic::Esp(spi));
+            found.map(|server| server.address)
+        };
+        assert_eq!(find(1000), None);
+        add(&service, named(2, 2000, 2999)?)?;
+        add(&service, named(1, 1000, 1999)?)?;
+        add(&service, member(3, 1)?)?;
+        assert_eq!(
+            [1000, 1999, 2000, 3000].map(find),
+            [Some(rip(1)), Some(rip(1)), Some(rip(2)), None]
+        );
+        let roster = service.snapshot();
+        assert_eq!(
+            roster.with(named(4, 1500, 1500)?).err(),
+            Some(Refusal::NameTaken)
+        );
+        // A server may change its own.
+        assert!(roster.with_member(1, named(1, 1500, 1600)?).is_ok());
+        let taken = roster.with_member(1, named(1, 1500, 2000)?);
+        assert_eq!(taken.err(), Some(Refusal::NameTaken));
         Ok(())
     }
 }

@@ -5,14 +5,26 @@
 #[cfg(test)]
 mod tests;
 
-use crate::cli::{ServerCommand, ServerOptions, ServiceCommand, ServiceOptions};
-use crate::names::{SERVER, SERVICE};
+use crate::cli::{ServerCommand, ServerOptions, ServiceCommand, ServiceOptions, Which};
+use crate::names::{ENTRY, SERVER, SERVICE};
 use crate::netlink::Request;
 use crate::uapi;
 
 /// `ipvs-ipsec flush`
 pub(crate) fn flush() -> Request {
     Request::new(uapi::IPVS_IPSEC_CMD_FLUSH, &SERVICE)
+}
+
+/// `ipvs-ipsec entry flush`
+pub(crate) fn entry_flush(which: Which) -> Request {
+    let mut request = Request::new(uapi::IPVS_IPSEC_CMD_ENTRY_FLUSH, &ENTRY);
+    if let Some(client) = which.client {
+        request = request.address(uapi::IPVS_IPSEC_A_ENTRY_CLIENT, client);
+    }
+    if let Some(service) = which.service {
+        request = request.address(uapi::IPVS_IPSEC_A_ENTRY_SERVICE, service);
+    }
+    request
 }
 
 /// `ipvs-ipsec service …`
@@ -37,14 +49,35 @@ fn service_options(mut request: Request, options: &ServiceOptions) -> Request {
     if let Some(name) = &options.scheduler {
         request = request.string(uapi::IPVS_IPSEC_A_SERVICE_SCHEDULER, name);
     }
-    if let Some(list) = options.sched_flags {
-        request = request.u32(uapi::IPVS_IPSEC_A_SERVICE_SCHEDULER_FLAGS, list.flags.0);
-    }
-    if let Some(seconds) = options.persistent {
-        request = request.u32(uapi::IPVS_IPSEC_A_SERVICE_PERSISTENCE_TIMEOUT, seconds);
-    }
-    if let Some(mask) = options.netmask {
-        request = request.u32(uapi::IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX, mask.length);
+    for (kind, value) in [
+        (
+            uapi::IPVS_IPSEC_A_SERVICE_SCHEDULER_FLAGS,
+            options.sched_flags.map(|list| list.flags.0),
+        ),
+        (
+            uapi::IPVS_IPSEC_A_SERVICE_PERSISTENCE_TIMEOUT,
+            options.persistent,
+        ),
+        (
+            uapi::IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX,
+            options.netmask.map(|mask| mask.length),
+        ),
+        (
+            uapi::IPVS_IPSEC_A_SERVICE_INITIAL_TIMEOUT,
+            options.initial_timeout,
+        ),
+        (
+            uapi::IPVS_IPSEC_A_SERVICE_ESTABLISHED_TIMEOUT,
+            options.established_timeout,
+        ),
+        (
+            uapi::IPVS_IPSEC_A_SERVICE_SOFT_ENTRIES,
+            options.soft_entries,
+        ),
+    ] {
+        if let Some(value) = value {
+            request = request.u32(kind, value);
+        }
     }
     request
 }
@@ -99,6 +132,14 @@ fn server_options(mut request: Request, options: &ServerOptions) -> Request {
             options.tunnel_flags(),
         ),
         (uapi::IPVS_IPSEC_A_SERVER_ENCAP, options.encap()),
+        (
+            uapi::IPVS_IPSEC_A_SERVER_ESP_SPI_MIN,
+            options.esp_spis.map(|spis| spis.min),
+        ),
+        (
+            uapi::IPVS_IPSEC_A_SERVER_ESP_SPI_MAX,
+            options.esp_spis.map(|spis| spis.max),
+        ),
     ] {
         if let Some(value) = value {
             request = request.u32(kind, value);
@@ -106,6 +147,13 @@ fn server_options(mut request: Request, options: &ServerOptions) -> Request {
     }
     if let Some(port) = options.tun_port {
         request = request.port(uapi::IPVS_IPSEC_A_SERVER_TUNNEL_PORT, port);
+    }
+    let (label, mask) = options.ike_spis();
+    if let Some(label) = label {
+        request = request.ike_spi(uapi::IPVS_IPSEC_A_SERVER_IKE_LABEL, label);
+    }
+    if let Some(mask) = mask {
+        request = request.ike_spi(uapi::IPVS_IPSEC_A_SERVER_IKE_MASK, mask);
     }
     request
 }

@@ -2,6 +2,7 @@
 //! The grammar of the command line, and its help texts.
 
 mod check;
+mod spis;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -16,6 +17,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::list::View;
 use crate::model::{Method, ServiceKey, TunnelType};
 use crate::uapi;
+use spis::{EspSpis, Label, bits, esp_spis, label};
 use values::{FlagList, Netmask, address, flags, netmask, number, port, scheduler, seconds};
 
 /// Configure ip_vs_ipsec, the Linux Virtual Server for IPsec
@@ -57,7 +59,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         show: Show,
     },
-    /// Look at the entries of the table
+    /// List or remove the entries of the table
     #[command(subcommand)]
     Entry(EntryCommand),
     /// Show the size of the table, and counters
@@ -83,6 +85,9 @@ pub(crate) struct Show {
     /// Show the thresholds of servers
     #[arg(long)]
     thresholds: bool,
+    /// Show the SPIs that name servers
+    #[arg(long)]
+    spis: bool,
     /// Show the reasons for which packets were dropped
     #[arg(long)]
     drops: bool,
@@ -97,6 +102,7 @@ impl Show {
             Show {
                 thresholds: true, ..
             } => View::Thresholds,
+            Show { spis: true, .. } => View::Spis,
             Show { drops: true, .. } => View::Drops,
             _ => View::Configured,
         }
@@ -151,6 +157,21 @@ pub(crate) struct ServiceOptions {
     /// 24, /24 and 255.255.255.0 say the same. Without it each address is by itself.
     #[arg(short = 'M', long, value_name = "MASK", value_parser = netmask)]
     pub(crate) netmask: Option<Netmask>,
+    /// How long an initial entry lives, up to 3600; 0 is the sysctl isakmp_initial_timeout
+    #[arg(long, value_name = "SECONDS")]
+    #[arg(value_parser = |text: &str| number(text, 0..=uapi::IPVS_IPSEC_INITIAL_TIMEOUT_MAX))]
+    pub(crate) initial_timeout: Option<u32>,
+    /// How long an established entry lives, up to 2592000 (30 days); 0 is the sysctl
+    /// isakmp_established_timeout
+    #[arg(long, value_name = "SECONDS")]
+    #[arg(value_parser = |text: &str| number(text, 0..=uapi::IPVS_IPSEC_ESTABLISHED_TIMEOUT_MAX))]
+    pub(crate) established_timeout: Option<u32>,
+    /// How many established entries may outlive their timeout, up to 65536
+    ///
+    /// When there are more, the one that has waited longest goes first.
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = |text: &str| number(text, 0..=uapi::IPVS_IPSEC_SOFT_ENTRIES_MAX))]
+    pub(crate) soft_entries: Option<u32>,
 }
 
 /// `ipvs-ipsec server …`
@@ -223,6 +244,20 @@ pub(crate) struct ServerOptions {
     /// Leave native ESP as it is, as in a new server
     #[arg(long)]
     pub(crate) no_encap: bool,
+    /// What the server's own IKE SPIs have in the bits of --ike-mask: 0x..., or none
+    ///
+    /// It is the server's charon.spi_label; none clears the mask too.
+    #[arg(long, value_name = "HEX", value_parser = label)]
+    pub(crate) ike_label: Option<Label>,
+    /// Bits of an IKE SPI that tell whose it is: 0x..., the server's charon.spi_mask
+    #[arg(long, value_name = "HEX", value_parser = bits)]
+    pub(crate) ike_mask: Option<u64>,
+    /// SPIs that the server gives to its inbound ESP and AH, or none
+    ///
+    /// They are the server's charon.spi_min and charon.spi_max, in decimal or, after 0x, in
+    /// hexadecimal, with a hyphen between.
+    #[arg(long, value_name = "MIN-MAX", value_parser = esp_spis)]
+    pub(crate) esp_spis: Option<EspSpis>,
 }
 
 impl ServerOptions {
@@ -239,6 +274,15 @@ impl ServerOptions {
     pub(crate) fn encap(&self) -> Option<u32> {
         either(self.encap, 1, self.no_encap)
     }
+
+    /// Label and mask of IKE SPIs, as far as they were said.
+    pub(crate) fn ike_spis(&self) -> (Option<u64>, Option<u64>) {
+        match self.ike_label {
+            Some(Label(None)) => (Some(0), Some(0)),
+            Some(Label(bits)) => (bits, self.ike_mask),
+            None => (None, self.ike_mask),
+        }
+    }
 }
 
 /// A value or 0, whichever was said.
@@ -251,7 +295,28 @@ fn either(yes: bool, value: u32, no: bool) -> Option<u32> {
 pub(crate) enum EntryCommand {
     /// List the entries, like ipvsadm -Lcn
     #[command(aliases = ["show", "ls"])]
-    List,
+    List {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Remove entries: all, or those of an initiator, of a service's address, or of both
+    ///
+    /// ESP and AH of such an initiator are refused until it begins anew.
+    Flush {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// The entries that are meant: all, unless something is said.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct Which {
+    /// Only entries of the initiator with this address
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    pub(crate) client: Option<IpAddr>,
+    /// Only entries of initiators that send to this address
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    pub(crate) service: Option<IpAddr>,
 }
 
 /// Reads a command line.

@@ -7,6 +7,7 @@ mod tests;
 
 use std::io::{self, Write};
 
+use crate::cli::Which;
 use crate::complain;
 use crate::error::{Error, Result};
 use crate::model::Entry;
@@ -16,12 +17,12 @@ use crate::output;
 use crate::uapi;
 
 /// Asks the kernel and prints.
-pub(crate) fn run<W: Wire>(kernel: &mut Connection<W>, json: bool) -> Result<()> {
+pub(crate) fn run<W: Wire>(kernel: &mut Connection<W>, which: Which, json: bool) -> Result<()> {
     let mut out = output::stdout();
     let interrupted = if json {
-        print_json(kernel, &mut out)
+        print_json(kernel, which, &mut out)
     } else {
-        print(kernel, &mut out)
+        print(kernel, which, &mut out)
     }?;
     output::finish(out)?;
     if interrupted {
@@ -37,7 +38,13 @@ fn request() -> Request {
     Request::new(uapi::IPVS_IPSEC_CMD_ENTRY_GET, &NONE)
 }
 
-fn print<W: Wire>(kernel: &mut Connection<W>, out: &mut impl Write) -> Result<bool> {
+/// The kernel tells all entries; here it is seen which are meant.
+fn is_meant(which: Which, entry: &Entry) -> bool {
+    which.client.is_none_or(|client| client == entry.client)
+        && which.service.is_none_or(|service| service == entry.service)
+}
+
+fn print<W: Wire>(kernel: &mut Connection<W>, which: Which, out: &mut impl Write) -> Result<bool> {
     // The title comes with the first answer: a refusal is no empty table.
     let mut titled = false;
     let interrupted = kernel.dump(&request(), |attributes| {
@@ -46,7 +53,10 @@ fn print<W: Wire>(kernel: &mut Connection<W>, out: &mut impl Write) -> Result<bo
             title(out).map_err(Error::Output)?;
             titled = true;
         }
-        line(out, &entry).map_err(Error::Output)
+        if is_meant(which, &entry) {
+            line(out, &entry).map_err(Error::Output)?;
+        }
+        Ok(())
     })?;
     if !titled {
         title(out).map_err(Error::Output)?;
@@ -65,10 +75,15 @@ fn title(out: &mut impl Write) -> io::Result<()> {
 
 fn line(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
     let seconds = entry.expires_ms / 1000;
+    let expire = if entry.is_soft() {
+        "soft".to_owned()
+    } else {
+        format!("{:02}:{:02}", seconds / 60, seconds % 60)
+    };
     writeln!(
         out,
-        "UDP {:<6} {:<11} {:<18} {:<18} {:<18} {}",
-        format!("{:02}:{:02}", seconds / 60, seconds % 60),
+        "{:<3} {expire:<6} {:<11} {:<18} {:<18} {:<18} {}",
+        entry.protocol.to_string().to_uppercase(),
         entry.state.to_string().to_uppercase(),
         entry.source().to_string(),
         entry.target().to_string(),
@@ -79,10 +94,17 @@ fn line(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
 
 /// An array with one entry a line. If the dump fails, the array stays open, so that nobody takes it
 /// for the whole.
-fn print_json<W: Wire>(kernel: &mut Connection<W>, out: &mut impl Write) -> Result<bool> {
+fn print_json<W: Wire>(
+    kernel: &mut Connection<W>,
+    which: Which,
+    out: &mut impl Write,
+) -> Result<bool> {
     let mut separator = "[";
     let interrupted = kernel.dump(&request(), |attributes| {
         let entry = Entry::decode(attributes)?;
+        if !is_meant(which, &entry) {
+            return Ok(());
+        }
         writeln!(out, "{separator}").map_err(Error::Output)?;
         separator = ",";
         serde_json::to_writer(&mut *out, &entry).map_err(|error| Error::Output(error.into()))

@@ -49,7 +49,10 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Server(command) => make(&mut kernel, &change::server(command)),
         Command::Flush => make(&mut kernel, &change::flush()),
         Command::List { service, show } => list::run(&mut kernel, *service, show.view(), cli.json),
-        Command::Entry(EntryCommand::List) => entries::run(&mut kernel, cli.json),
+        Command::Entry(EntryCommand::List { which }) => entries::run(&mut kernel, *which, cli.json),
+        Command::Entry(EntryCommand::Flush { which }) => {
+            make(&mut kernel, &change::entry_flush(*which))
+        }
         Command::Stats { all } => stats::run(&mut kernel, *all, cli.json),
     }
 }

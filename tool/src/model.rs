@@ -8,6 +8,7 @@ mod flags;
 mod key;
 mod server;
 mod service;
+mod spis;
 mod status;
 mod traffic;
 mod words;
@@ -21,14 +22,15 @@ use netlink_packet_core::{
 pub(crate) use counters::Counters;
 pub(crate) use entry::Entry;
 pub(crate) use flags::{SchedulerFlags, TunnelFlags};
-pub(crate) use key::{Family, ServiceKey};
+pub(crate) use key::{Family, ServiceKey, decimal_or_hex};
 pub(crate) use server::Server;
 pub(crate) use service::Service;
+pub(crate) use spis::Spis;
 pub(crate) use status::Status;
 #[cfg(test)]
 pub(crate) use status::tests::example as status_example;
 pub(crate) use traffic::Traffic;
-pub(crate) use words::{Method, State, TunnelType};
+pub(crate) use words::{Method, Protocol, State, TunnelType};
 
 /// Hands each attribute to `take`; an error names the attribute's number.
 fn each(

@@ -26,6 +26,8 @@ fn print(out: &mut impl Write, status: &Status, all: bool) -> io::Result<()> {
         ("entries", status.entries),
         ("initial", status.initial),
         ("table-size", status.table_size),
+        ("sweep-step-us", status.sweep_step_us),
+        ("sweep-lag-ms", status.sweep_lag_ms),
     ];
     let blocks: [Vec<(&str, u64)>; 3] = [
         table.map(|(name, value)| (name, value.into())).to_vec(),
@@ -80,6 +82,8 @@ mod tests {
 entries                    12
 initial                     1
 table-size               4096
+sweep-step-us             250
+sweep-lag-ms             1004
 
 ike                        16
 esp                8589934592

@@ -79,6 +79,7 @@ fn without_the_module_it_says_so() {
         &["service", "add", "192.0.2.1"],
         &["service", "set", "fwmark:1", "-p"],
         &["list", "--drops", "fwmark6:1"],
+        &["entry", "flush", "--client", "198.51.100.7"],
         &["flush"],
     ] {
         let output = run(words);

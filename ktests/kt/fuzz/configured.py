@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field, replace
-from errno import EAFNOSUPPORT, EINVAL, ENOENT, ERANGE
+from errno import EAFNOSUPPORT, EEXIST, EINVAL, ENOENT, ERANGE
 from typing import Any, ClassVar
 
+from kt.fuzz.spis import Spis
 from kt.genl import known
 
 SCHEDULERS = (b"rr", b"wrr", b"lc", b"wlc", b"sed", b"nq", b"sh", b"mh", b"fo", b"ovf", b"twos")
@@ -86,6 +87,7 @@ class Server:
     SETTINGS: ClassVar = {
         *("method", "weight", "tunnel-type", "tunnel-port", "tunnel-flags", "encap"),
         *("upper-threshold", "lower-threshold"),
+        *("ike-label", "ike-mask", "esp-spi-min", "esp-spi-max"),
     }
 
     method: str = "dr"
@@ -96,6 +98,7 @@ class Server:
     encap: int = 0
     upper: int = 0
     lower: int = 0
+    spis: Spis = Spis()
 
     def changed(self, key: Key | None, rip: bytes | None, given: Values, faults: Faults) -> Server:
         """The same with what is given."""
@@ -118,6 +121,7 @@ class Server:
             encap=of("encap", old.encap),
             upper=of("upper-threshold", self.upper),
             lower=of("lower-threshold", self.lower),
+            spis=self.spis.changed(given, faults),
         )
         wrong = (
             (method != "tun" and given.keys() & {"tunnel-type", "tunnel-port", "tunnel-flags"})
@@ -143,6 +147,7 @@ class Server:
             "weight": self.weight,
             "upper-threshold": self.upper,
             "lower-threshold": self.lower,
+            **self.spis.row(),
         }
         if self.method == "nat":
             shown["encap"] = self.encap
@@ -160,12 +165,16 @@ class Service:
 
     SETTINGS: ClassVar = {
         *("scheduler", "scheduler-flags", "persistence-timeout", "persistence-prefix"),
+        *("initial-timeout", "established-timeout", "soft-entries"),
     }
 
     scheduler: bytes = b"wlc"
     flags: int = 0
     timeout: int = 0
     prefix: int = 32
+    initial: int = 0
+    established: int = 0
+    soft: int = 0
     servers: dict[bytes, Server] = field(default_factory=dict)
 
     @classmethod
@@ -184,6 +193,9 @@ class Service:
                 ("flags", "scheduler-flags"),
                 ("timeout", "persistence-timeout"),
                 ("prefix", "persistence-prefix"),
+                ("initial", "initial-timeout"),
+                ("established", "established-timeout"),
+                ("soft", "soft-entries"),
             )
             if attribute in given
         }
@@ -191,6 +203,12 @@ class Service:
         if not 1 <= new.prefix <= (length(key) * 8 if key else 128):
             faults.add(EINVAL)
         return new
+
+    def judge(self, rip: bytes | None, server: Server, faults: Faults) -> None:
+        """What of a server does not go with the others."""
+        others = (other for its, other in self.servers.items() if its != rip)
+        if any(server.spis.overlap(other.spis) for other in others):
+            faults.add(EEXIST)
 
     def row(self, key: Key) -> dict[str, Any]:
         """What is shown of it."""
@@ -200,5 +218,8 @@ class Service:
             "scheduler-flags": names("service", "scheduler-flags", self.flags),
             "persistence-timeout": self.timeout,
             "persistence-prefix": self.prefix,
+            "initial-timeout": self.initial,
+            "established-timeout": self.established,
+            "soft-entries": self.soft,
             "servers": len(self.servers),
         }

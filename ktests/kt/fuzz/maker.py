@@ -20,6 +20,7 @@ WEIGHTS = {
     ("service-get", "dump"): 0.2,
     ("server-get", "dump"): 0.2,
     ("entry-get", "dump"): 0.2,
+    ("entry-flush", "do"): 0.3,
     ("status-get", "do"): 0.3,
     ("flush", "do"): 0.02,
 }
@@ -32,6 +33,9 @@ GOOD = {
     "scheduler-flags": (0, 1, 2, 3),
     "persistence-timeout": (0, 1, 300, 2678400),
     "persistence-prefix": (1, 8, 24, 32),
+    "initial-timeout": (0, 1, 10, 3600),
+    "established-timeout": (0, 1, 28800, 2592000),
+    "soft-entries": (0, 1, 100, 65536),
     "method": (0, 1, 2, 3, 3, 3),
     "weight": (0, 1, 2, 100, 65535),
     "tunnel-type": (0, 1, 2),
@@ -41,6 +45,14 @@ GOOD = {
     "upper-threshold": (0, 1, 3, 10, 0xFFFFFFFF),
     "lower-threshold": (0, 1, 2),
 }
+# SPIs that name servers, or none any more; what stands together is right together. Servers of a
+# service must have different ones, and mostly do.
+LABELS = [{"ike-label": n << 56, "ike-mask": 0xFF << 56} for n in range(64)]
+LABELS += [{"ike-label": 0, "ike-mask": 0}] * 16
+RANGES = [{"esp-spi-min": n << 8, "esp-spi-max": (n << 8) + 0xFF} for n in range(1, 65)]
+RANGES += [{"esp-spi-min": 0, "esp-spi-max": 0}] * 16
+# Initiators that have entries now and then, and some that never do.
+CLIENTS = (*(f"192.0.2.{n}" for n in range(200, 255)), "0.0.0.0", "2001:db8:c::1", "::")
 # What only servers of one method have.
 METHODS = {"nat": {"encap"}, "tun": {"tunnel-type", "tunnel-port", "tunnel-flags"}}
 
@@ -126,6 +138,11 @@ class Maker:
             values.pop("family", None)
             if key := {"service": "address", "server": "service"}.get(group):
                 values[key] = vip
+        if group == "entry":
+            entry = {"client": pick(dice, CLIENTS), "service": pick(dice, self._vips)}
+            values |= {name: value for name, value in entry.items() if random() < 0.5}
+        if group == "server" and random() < 0.3:
+            values |= pick(dice, pick(dice, (LABELS, RANGES)))
         if group == "server" and "address" in takes:
             rip = pick(dice, self._rips)
             while (":" in rip) != six and its != "tun" and random() < 0.9:

@@ -221,12 +221,14 @@ class Model:
         service = self._service(key, faults)
         if service and rip in service.servers:
             faults.add(EEXIST)
+        if service:
+            service.judge(rip, server, faults)
         if service and rip and not faults:
             service.servers[rip] = server
         return faults
 
-    def _server(self, given: Values, faults: Faults) -> tuple[Key | None, dict[bytes, Server]]:
-        """The servers of the service, with the one that an operation names among them."""
+    def _server(self, given: Values, faults: Faults) -> tuple[Key | None, Service]:
+        """The service, with the server that an operation names in it."""
         rip = given.get("address")
         if rip is None or len(rip) not in (4, 16):
             faults.add(EINVAL)
@@ -234,24 +236,25 @@ class Model:
         service = self._service(key, faults)
         if service and rip not in service.servers:
             faults.add(ENOENT)
-        return key, service.servers if service else {}
+        return key, service or Service()
 
     def _do_server_set(self, given: Values) -> Faults:
         faults: Faults = set()
-        key, servers = self._server(given, faults)
+        key, service = self._server(given, faults)
         rip = given.get("address", b"")
-        changed = servers.get(rip, Server()).changed(key, rip, given, faults)
+        changed = service.servers.get(rip, Server()).changed(key, rip, given, faults)
+        service.judge(rip, changed, faults)
         if not given.keys() & Server.SETTINGS:
             faults.add(EINVAL)
         if not faults:
-            servers[rip] = changed
+            service.servers[rip] = changed
         return faults
 
     def _do_server_del(self, given: Values) -> Faults:
         faults: Faults = set()
-        _, servers = self._server(given, faults)
+        _, service = self._server(given, faults)
         if not faults:
-            del servers[given["address"]]
+            del service.servers[given["address"]]
         return faults
 
     def _do_server_get(self, given: Values) -> Faults:
@@ -267,6 +270,10 @@ class Model:
 
     def _dump_entry_get(self, _: Values) -> Faults:
         return set()
+
+    def _do_entry_flush(self, given: Values) -> Faults:
+        lengths = {len(given[name]) for name in ("client", "service") if name in given}
+        return set() if lengths <= {4, 16} else {EINVAL}
 
     def _do_status_get(self, _: Values) -> Faults:
         return set()

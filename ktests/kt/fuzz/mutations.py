@@ -51,7 +51,19 @@ NO_NUMBERS = [
     *map(u32, (4, 5, 255, 65536, 0x01000000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)),
 ]
 NO_PORTS = [*(b"\1" * size for size in (0, 1, 3, 4)), b"\0\0", b"\0\1", b"\xff\xff"]
-BAD = {"binary": NO_HOSTS, "string": NO_NAMES, "u16": NO_PORTS, "u32": NO_NUMBERS}
+NO_SPIS = [
+    *(b"\1" * size for size in (0, 1, 4, 7, 9, 16)),
+    *(bytes([n, *7 * [0]]) for n in (1, 0x80)),
+    *(bytes([*7 * [0], n]) for n in (1, 0x80)),
+    *(bytes(8), b"\xff" * 8),
+]
+BAD = {
+    "binary": NO_HOSTS,
+    "string": NO_NAMES,
+    "u16": NO_PORTS,
+    "u32": NO_NUMBERS,
+    "u64": NO_SPIS,
+}
 
 Mutation = Callable[[random.Random, Draft, list[Attribute]], None]
 MUTATIONS: list[Mutation] = []
@@ -127,14 +139,14 @@ def swapped(dice: random.Random, draft: Draft, _: list[Attribute]) -> None:
 def of_another_kind(dice: random.Random, draft: Draft, _: list[Attribute]) -> None:
     """Another attribute number: of a type that is not its own, read-only, unknown."""
     at = place(dice, draft)
-    kind = pick(dice, (*range(30), 99, 0x3FFF, dice.randrange(1 << 16)))
+    kind = pick(dice, (*range(34), 99, 0x3FFF, dice.randrange(1 << 16)))
     draft.attributes[at] = kind, draft.attributes[at][1]
 
 
 @mutation
 def added(dice: random.Random, draft: Draft, _: list[Attribute]) -> None:
     """One more."""
-    kind = pick(dice, (*range(30), 99, 0x3FFF))
+    kind = pick(dice, (*range(34), 99, 0x3FFF))
     draft.attributes.append((kind, pick(dice, BAD[pick(dice, (*BAD,))])))
 
 

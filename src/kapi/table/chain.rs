@@ -5,6 +5,8 @@
 //! Readers follow them under RCU; writers hold the stripe lock of the chain. A chain ends in a
 //! marker that names its bucket, in the manner of `include/linux/rculist_nulls.h`.
 
+use super::agenda::Agenda;
+use crate::kapi::work::breathe;
 use core::ptr::{self, NonNull};
 use kernel::{
     alloc::AllocError,
@@ -118,9 +120,14 @@ impl Link {
     }
 }
 
+/// Buckets made before others may have the CPU.
+const PACE: usize = 4096;
+
 /// The buckets of an index, in one of its sizes.
 pub(super) struct Buckets {
     pub(super) slots: KVVec<Next>,
+    /// When they want a visit.
+    pub(super) agenda: Agenda,
     /// The bucket array that objects are moving to.
     pub(super) successor: Atomic<*mut Buckets>,
 }
@@ -129,25 +136,37 @@ impl Buckets {
     /// `count` empty buckets, a power of two. Sleeps.
     pub(super) fn new(count: usize) -> Result<KBox<Self>, AllocError> {
         let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
-        for _ in 0..count {
+        for number in 0..count {
             slots.push(Next(Atomic::new(ptr::null_mut())), GFP_KERNEL)?;
+            if number % PACE == 0 {
+                breathe();
+            }
         }
         // From here on the slots stay where they are.
-        for slot in &slots {
-            slot.0.store(slot.marker(), Relaxed);
+        for some in slots.chunks(PACE) {
+            some.iter()
+                .for_each(|slot| slot.0.store(slot.marker(), Relaxed));
+            breathe();
         }
         KBox::new(
             Buckets {
                 slots,
+                agenda: Agenda::new(count)?,
                 successor: Atomic::new(ptr::null_mut()),
             },
             GFP_KERNEL,
         )
     }
 
+    /// The number of the bucket for `hash`.
+    #[inline]
+    pub(super) fn number(&self, hash: u32) -> usize {
+        u32_as_usize(hash) & (self.slots.len() - 1)
+    }
+
     /// The head of the chain for `hash`.
     #[inline]
     pub(super) fn slot(&self, hash: u32) -> &Next {
-        &self.slots[u32_as_usize(hash) & (self.slots.len() - 1)]
+        &self.slots[self.number(hash)]
     }
 }

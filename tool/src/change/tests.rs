@@ -2,13 +2,14 @@
 //! What command lines make the command send.
 
 use super::*;
-use crate::cli::{self, Command};
+use crate::cli::{self, Command, EntryCommand};
 use crate::netlink::script::attributes;
 
 fn request(words: &str) -> Request {
     match cli::parse(words.split_whitespace()).unwrap().command {
         Command::Service(command) => service(&command),
         Command::Server(command) => server(&command),
+        Command::Entry(EntryCommand::Flush { which }) => entry_flush(which),
         _ => panic!("{words}: not a change"),
     }
 }
@@ -41,10 +42,11 @@ fn commands_have_their_numbers() {
         ("server add 192.0.2.1 10.0.0.11", 5),
         ("server set 192.0.2.1 10.0.0.11", 6),
         ("server del 192.0.2.1 10.0.0.11", 7),
+        ("entry flush", 10),
     ] {
         assert_eq!(request(&format!("ipvs-ipsec {words}")).command(), number);
     }
-    assert_eq!(flush().command(), 11);
+    assert_eq!(flush().command(), 12);
 }
 
 #[test]
@@ -133,6 +135,75 @@ fn persistence() {
         "ipvs-ipsec service set fwmark6:1 -M /128 -p 9",
         16,
         &[(6, &9u32.to_ne_bytes()), (7, &128u32.to_ne_bytes())],
+    );
+}
+
+#[test]
+fn lives_of_entries() {
+    for (options, kind, value) in [
+        ("--initial-timeout 0", 8, 0u32),
+        ("--initial-timeout 3600", 8, 3600),
+        ("--established-timeout 0", 9, 0),
+        ("--established-timeout 2592000", 9, 2_592_000),
+        ("--soft-entries 0", 10, 0),
+        ("--soft-entries 65536", 10, 65536),
+    ] {
+        service_says(options, kind, &value.to_ne_bytes());
+    }
+    says(
+        "ipvs-ipsec service set 192.0.2.1 --soft-entries 5 --established-timeout 60 -p 9",
+        8,
+        &[
+            (6, &9u32.to_ne_bytes()),
+            (9, &60u32.to_ne_bytes()),
+            (10, &5u32.to_ne_bytes()),
+        ],
+    );
+}
+
+#[test]
+fn spis_of_a_server() {
+    let spi = |spi: u64| spi.to_be_bytes();
+    let number = |number: u32| number.to_ne_bytes();
+    for verb in ["add", "set"] {
+        let says = |options: &str, expected: &[(u16, &[u8])]| {
+            let words = format!("ipvs-ipsec server {verb} 192.0.2.1 10.0.0.11 {options}");
+            says(&words, 16, expected);
+        };
+        says(
+            "--ike-label 0xa100000000000000 --ike-mask 0xff00000000000000",
+            &[(13, &spi(0xa1 << 56)), (14, &spi(0xff << 56))],
+        );
+        says("--ike-label none", &[(13, &spi(0)), (14, &spi(0))]);
+        says(
+            "--esp-spis 0xc1000000-0xc1ffffff",
+            &[(15, &number(0xc100_0000)), (16, &number(0xc1ff_ffff))],
+        );
+        says("--esp-spis none", &[(15, &number(0)), (16, &number(0))]);
+    }
+    // What was configured before is the kernel's to look at.
+    says(
+        "ipvs-ipsec server set 192.0.2.1 10.0.0.11 --ike-label 0x1",
+        16,
+        &[(13, &spi(1))],
+    );
+    says(
+        "ipvs-ipsec server set 192.0.2.1 10.0.0.11 --ike-mask 0x3",
+        16,
+        &[(14, &spi(3))],
+    );
+}
+
+#[test]
+fn entries_to_be_removed() {
+    let (client, service) = ((1, &[198, 51, 100, 7][..]), (3, &[192, 0, 2, 1][..]));
+    says("ipvs-ipsec entry flush", 0, &[]);
+    says("ipvs-ipsec entry flush --client 198.51.100.7", 0, &[client]);
+    says("ipvs-ipsec entry flush --service 192.0.2.1", 0, &[service]);
+    says(
+        "ipvs-ipsec entry flush --service 192.0.2.1 --client 198.51.100.7",
+        0,
+        &[client, service],
     );
 }
 

@@ -2,7 +2,10 @@
 //! Words of the command line that do not go together. What depends on what is configured already,
 //! only the kernel can judge: for `set`, an option that is not there says nothing.
 
-use super::{Command, ServerCommand, ServerOptions, ServiceCommand, ServiceOptions};
+use super::spis::Label;
+use super::{
+    Command, EntryCommand, ServerCommand, ServerOptions, ServiceCommand, ServiceOptions, Which,
+};
 use crate::model::{Family, Method, ServiceKey, TunnelType};
 
 /// The subcommand whose usage is wrong, and why.
@@ -24,6 +27,12 @@ pub(super) fn check(command: &Command) -> Result<(), Complaint> {
         }
         Command::Server(ServerCommand::Set { options, .. }) => {
             server(options, false).map_err(|reason| (["server", "set"], reason))
+        }
+        Command::Entry(EntryCommand::List { which }) => {
+            entries(which).map_err(|reason| (["entry", "list"], reason))
+        }
+        Command::Entry(EntryCommand::Flush { which }) => {
+            entries(which).map_err(|reason| (["entry", "flush"], reason))
         }
         _ => Ok(()),
     }
@@ -53,6 +62,7 @@ fn service(key: ServiceKey, options: &ServiceOptions, new: bool) -> Result<(), S
 }
 
 fn server(options: &ServerOptions, new: bool) -> Result<(), String> {
+    spis(options, new)?;
     let checksum = [
         ("--tun-csum", options.tun_csum),
         ("--tun-nocsum", options.tun_nocsum),
@@ -75,6 +85,28 @@ fn server(options: &ServerOptions, new: bool) -> Result<(), String> {
             refuse(checksum, "'--tun-type gre' or 'gue'")
         }
         Some(_) => refuse(port, "'--tun-type gue'"),
+    }
+}
+
+fn spis(options: &ServerOptions, new: bool) -> Result<(), String> {
+    let reason = match (options.ike_label, options.ike_mask) {
+        (Some(Label(None)), Some(_)) => "--ike-mask contradicts '--ike-label none'",
+        (Some(Label(Some(_))), None) if new => "--ike-label needs --ike-mask",
+        (None, Some(_)) if new => "--ike-mask needs --ike-label",
+        (Some(Label(Some(label))), Some(mask)) if label & !mask != 0 => {
+            "--ike-label has bits that --ike-mask lacks"
+        }
+        _ => return Ok(()),
+    };
+    Err(reason.into())
+}
+
+fn entries(which: &Which) -> Result<(), String> {
+    match (which.client, which.service) {
+        (Some(client), Some(service)) if client.is_ipv4() != service.is_ipv4() => {
+            Err("--client and --service are addresses of different families".into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Command lines, right and wrong.
+//! Command lines that are right, and what is told of them.
+
+mod wrong;
 
 use super::*;
-use clap::error::ErrorKind;
 
 fn words(words: &str) -> Result<Cli, clap::Error> {
     parse(format!("ipvs-ipsec {words}").split_whitespace())
-}
-
-fn refusal(line: &str) -> clap::Error {
-    let error = words(line).unwrap_err();
-    assert_eq!(error.exit_code(), 2, "{line}");
-    error
 }
 
 #[test]
@@ -33,6 +28,8 @@ fn the_issue_s_grammar() {
         "service set 192.0.2.1 -b sh-port",
         "service add 192.0.2.1 -s sh -b none",
         "service set 2001:db8::1 --persistent 60 --netmask /64",
+        "service add 192.0.2.1 --initial-timeout 20 --established-timeout 3600",
+        "service set fwmark:1 --soft-entries 100",
         "server add 192.0.2.1 10.0.0.11 --method dr --weight 3",
         "server add 192.0.2.1 10.0.0.11 -m nat",
         "server add fwmark6:1 2001:db8::11 -m nat --encap -x 100 -y 75",
@@ -46,221 +43,31 @@ fn the_issue_s_grammar() {
         "server set 192.0.2.1 10.0.0.11 --u-threshold 0 --l-threshold 0",
         "server set 192.0.2.1 10.0.0.11 -w 0",
         "server set 192.0.2.1 10.0.0.11 -w 65535",
+        "server add 192.0.2.1 10.0.0.11 --ike-label 0xa1 --ike-mask 0xff --esp-spis 256-511",
+        "server add 192.0.2.1 10.0.0.11 --ike-label 0x0 --ike-mask 0x0",
+        "server add 192.0.2.1 10.0.0.11 --ike-label none --esp-spis none",
+        "server set 192.0.2.1 10.0.0.11 --ike-label 0xa1",
+        "server set 192.0.2.1 10.0.0.11 --ike-mask 0xff",
         "server del 192.0.2.1 10.0.0.11",
         "list",
         "list 192.0.2.1 --stats",
         "list fwmark:1 --rate",
         "list --thresholds",
         "list --drops fwmark6:1",
+        "list --spis 192.0.2.1",
         "ls -j",
         "entry list --json",
         "-j entry show",
+        "entry list --client 198.51.100.7 --service 192.0.2.1",
+        "entry ls --client 2001:db8::7",
+        "entry flush",
+        "entry flush --client 198.51.100.7",
+        "entry flush --service 2001:db8::1",
         "flush",
         "stats",
         "stats -a --json",
     ] {
         words(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-    }
-}
-
-#[test]
-fn wrong_usage() {
-    for line in [
-        "",
-        "service",
-        "service add",
-        "service del 192.0.2.1 -s rr",
-        "server add 192.0.2.1",
-        "server add 192.0.2.1 fwmark:1",
-        "server add 192.0.2.1 10.0.0.11 -w 1 -w 2",
-        "server del 192.0.2.1 10.0.0.11 -x 1",
-        "list 192.0.2.1 192.0.2.2",
-        "flush now",
-    ] {
-        refusal(line);
-    }
-}
-
-/// Wrong values and options that do not go together, each with its reason.
-#[test]
-fn wrong_usage_is_explained() {
-    for (line, reason) in [
-        (
-            "service add fwmark:0",
-            "a firewall mark is a number from 1 to 4294967295",
-        ),
-        (
-            "service add mark:1",
-            "not an IPv4 or IPv6 address, fwmark:N or fwmark6:N",
-        ),
-        (
-            "list fwmark6:x",
-            "a firewall mark is a number from 1 to 4294967295",
-        ),
-        (
-            "service add 192.0.2.1 -s abcdefghijklmnop",
-            "longer than 15 characters",
-        ),
-        ("service add 192.0.2.1 -b sh-ports", "no flag 'sh-ports'"),
-        (
-            "service set 192.0.2.1 -b sh-port,mh-port",
-            "flags of both sh and mh",
-        ),
-        (
-            "service add 192.0.2.1 -b sh-port",
-            "--sched-flags names flags of scheduler sh, which needs '--scheduler sh'",
-        ),
-        (
-            "service set 192.0.2.1 -s mh -b sh-port",
-            "--sched-flags names flags of scheduler sh",
-        ),
-        (
-            "service add 192.0.2.1 -p 2678401",
-            "not a number of seconds from 0 to 2678400",
-        ),
-        ("service add -p 192.0.2.1", "SERVICE goes before -p"),
-        (
-            "service add 192.0.2.1 -M 255.0.255.0",
-            "ones and zeros of the mask are mixed",
-        ),
-        (
-            "service add 192.0.2.1 -M 33",
-            "--netmask of an IPv4 service is at most 32",
-        ),
-        (
-            "service set fwmark:1 -M /64",
-            "--netmask of an IPv4 service is at most 32",
-        ),
-        (
-            "service set fwmark6:1 -M 255.255.255.0",
-            "--netmask of an IPv6 service is a prefix length",
-        ),
-        (
-            "server add 192.0.2.1 10.0.0.11 -m masq",
-            "[possible values: nat, local, tun, dr]",
-        ),
-        (
-            "server add 192.0.2.1 10.0.0.11 -w 65536",
-            "not a number from 0 to 65535",
-        ),
-        (
-            "server add 192.0.2.1 10.0.0.11 -w x",
-            "not a number from 0 to 65535",
-        ),
-        (
-            "server add 192.0.2.1 10.0.0.11 -x 4294967296",
-            "not a number from 0 to 4294967295",
-        ),
-        (
-            "server set 192.0.2.1 10.0.0.11 -y x",
-            "not a number from 0 to 4294967295",
-        ),
-        (
-            "server add 192.0.2.1 10.0.0.11 -m tun --tun-type vxlan",
-            "[possible values: ipip, gre, gue]",
-        ),
-        (
-            "server set 192.0.2.1 10.0.0.11 --tun-port 0",
-            "not a number from 1 to 65535",
-        ),
-        (
-            "server set 192.0.2.1 10.0.0.11 --tun-csum --tun-nocsum",
-            "'--tun-csum' cannot be used with '--tun-nocsum'",
-        ),
-        (
-            "server set 192.0.2.1 10.0.0.11 --encap --no-encap",
-            "'--encap' cannot be used with '--no-encap'",
-        ),
-        (
-            "server add 192.0.2.1 10.0.0.11 --tun-type gre",
-            "--tun-type needs '--method tun'",
-        ),
-        (
-            "server set 192.0.2.1 10.0.0.11 -m nat --tun-port 6080",
-            "--tun-port needs '--method tun'",
-        ),
-        (
-            "server set 192.0.2.1 10.0.0.11 -m dr --tun-csum",
-            "--tun-csum needs '--method tun'",
-        ),
-        (
-            "server set 192.0.2.1 10.0.0.11 -m dr --tun-nocsum",
-            "--tun-nocsum needs '--method tun'",
-        ),
-        (
-            "server add 192.0.2.1 10.0.0.11 --encap",
-            "--encap needs '--method nat'",
-        ),
-        (
-            "server set 192.0.2.1 10.0.0.11 -m tun --encap",
-            "--encap needs '--method nat'",
-        ),
-        (
-            "server add 192.0.2.1 10.0.0.11 -m tun --tun-port 6080",
-            "--tun-port needs '--tun-type gue'",
-        ),
-        (
-            "server set 192.0.2.1 10.0.0.11 --tun-type gre --tun-port 6080",
-            "--tun-port needs '--tun-type gue'",
-        ),
-        (
-            "server add 192.0.2.1 10.0.0.11 -m tun --tun-csum",
-            "--tun-csum needs '--tun-type gre' or 'gue'",
-        ),
-        (
-            "server set 192.0.2.1 10.0.0.11 --tun-type ipip --tun-nocsum",
-            "--tun-nocsum needs '--tun-type gre' or 'gue'",
-        ),
-        (
-            "list --stats --rate",
-            "'--stats' cannot be used with '--rate'",
-        ),
-        (
-            "list --drops --thresholds",
-            "'--drops' cannot be used with '--thresholds'",
-        ),
-    ] {
-        let error = refusal(line).to_string();
-        assert!(error.contains(reason), "{line}: {error}");
-    }
-}
-
-#[test]
-fn the_usage_shown_is_the_subcommand_s() {
-    let error = refusal("service add 192.0.2.1 -M 33").to_string();
-    assert!(
-        error.contains("Usage: ipvs-ipsec service add [OPTIONS] <SERVICE>"),
-        "{error}"
-    );
-    let error = refusal("server set 192.0.2.1 10.0.0.11 -m dr --encap").to_string();
-    assert!(
-        error.contains("Usage: ipvs-ipsec server set [OPTIONS] <SERVICE> <RIP>"),
-        "{error}"
-    );
-}
-
-#[test]
-fn names_are_not_resolved_and_it_is_said() {
-    for word in [
-        "vpn.example.org",
-        "192.0.2",
-        "192.0.2.1/32",
-        "192.0.2.1:500",
-        "fe80::1%eth0",
-        "",
-    ] {
-        for line in [
-            &["ipvs-ipsec", "service", "add", word][..],
-            &["ipvs-ipsec", "server", "add", "192.0.2.1", word],
-            &["ipvs-ipsec", "list", word],
-        ] {
-            let error = parse(line).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ValueValidation);
-            assert!(
-                error.to_string().contains("names are not resolved"),
-                "{error}"
-            );
-        }
     }
 }
 
@@ -271,6 +78,7 @@ fn a_listing_has_one_view() {
         ("list --stats", View::Stats),
         ("list --rate", View::Rate),
         ("list --thresholds", View::Thresholds),
+        ("list --spis", View::Spis),
         ("list --drops", View::Drops),
     ] {
         match words(line).unwrap().command {
@@ -295,6 +103,12 @@ fn help_names_what_there_is() {
                 "-M, --netmask <MASK>",
                 "fwmark:N",
                 "fwmark6:N",
+                "--initial-timeout <SECONDS>",
+                "3600",
+                "--established-timeout <SECONDS>",
+                "2592000",
+                "--soft-entries <N>",
+                "65536",
             ][..],
         ),
         (
@@ -308,11 +122,26 @@ fn help_names_what_there_is() {
                 "--tun-nocsum",
                 "--encap",
                 "--no-encap",
+                "--ike-label <HEX>",
+                "--ike-mask <HEX>",
+                "--esp-spis <MIN-MAX>",
             ],
+        ),
+        ("entry --help", &["list", "flush"]),
+        (
+            "entry flush --help",
+            &["--client <ADDRESS>", "--service <ADDRESS>"],
         ),
         (
             "list --help",
-            &["--stats", "--rate", "--thresholds", "--drops", "[SERVICE]"],
+            &[
+                "--stats",
+                "--rate",
+                "--thresholds",
+                "--spis",
+                "--drops",
+                "[SERVICE]",
+            ],
         ),
     ] {
         let error = words(line).unwrap_err();

@@ -174,7 +174,7 @@ mod tests {
         );
         assert_eq!(listing.services.len(), 1);
         assert_eq!(listing.services[0].servers.len(), 1);
-        assert_eq!(kernel.commands(), [10, 4, 8, 4, 8]);
+        assert_eq!(kernel.commands(), [11, 4, 8, 4, 8]);
         assert!(settled);
     }
 
@@ -220,7 +220,7 @@ mod tests {
             ],
         );
         assert_eq!(listing.services.len(), 1);
-        assert_eq!(kernel.commands(), [10, 4, 8]);
+        assert_eq!(kernel.commands(), [11, 4, 8]);
         assert!(settled);
     }
     /// The same mark in both families, and an address, are three services.

@@ -18,6 +18,8 @@ pub(crate) enum View {
     Rate,
     /// The limits of servers.
     Thresholds,
+    /// The SPIs that name servers.
+    Spis,
     /// Reasons for which packets were dropped.
     Drops,
 }
@@ -49,6 +51,7 @@ fn head(out: &mut impl Write, view: View) -> io::Result<()> {
         View::Stats => row(["Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"]),
         View::Rate => row(["CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"]),
         View::Thresholds => " Uthreshold Lthreshold ActiveConn InActConn".into(),
+        View::Spis => format!(" {:<18} {:<18} EspSpis", "IkeLabel", "IkeMask"),
         View::Drops => format!("{} Reason", row(["Packets"])),
     };
     writeln!(out, "{:<33}{columns}", "Prot LocalAddress")?;
@@ -58,13 +61,14 @@ fn head(out: &mut impl Write, view: View) -> io::Result<()> {
 fn print_service(out: &mut impl Write, view: View, service: &Service) -> io::Result<()> {
     let name = name(service.key);
     match view {
-        View::Configured | View::Thresholds => {
+        View::Configured | View::Thresholds | View::Spis => {
             writeln!(
                 out,
-                "{name} {}{}{}",
+                "{name} {}{}{}{}",
                 service.scheduler,
                 flags(service),
-                persistence(service)
+                persistence(service),
+                lives(service)
             )
         }
         View::Stats => writeln!(out, "{name:<33}{}", stats(&service.traffic)),
@@ -91,6 +95,10 @@ fn print_server(out: &mut impl Write, view: View, server: &Server) -> io::Result
             "{name} {:<10} {:<10} {:<10} {}",
             server.upper_threshold, server.lower_threshold, server.established, server.initial
         ),
+        View::Spis => {
+            let [label, mask, range] = server.spis.words();
+            writeln!(out, "{name} {label:<18} {mask:<18} {range}")
+        }
         View::Drops => print_drops(out, &name, &server.drops),
     }
 }
@@ -149,6 +157,21 @@ fn mask(service: &Service) -> String {
         Family::Ipv6 if (1..128).contains(&length) => format!(" mask {length}"),
         _ => String::new(),
     }
+}
+
+/// What the service has of its own to say about the life of its entries, in the options' words.
+fn lives(service: &Service) -> String {
+    let mut lives = String::new();
+    for (name, value) in [
+        ("initial-timeout", service.initial_timeout),
+        ("established-timeout", service.established_timeout),
+        ("soft-entries", service.soft_entries),
+    ] {
+        if value > 0 {
+            lives += &format!(" {name} {value}");
+        }
+    }
+    lives
 }
 
 fn stats(traffic: &Traffic) -> String {

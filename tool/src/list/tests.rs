@@ -30,24 +30,27 @@ fn services() -> Vec<u8> {
         &[
             (1, &[192, 0, 2, 1]),
             (4, b"sh\0"),
-            (11, &12_345_678_900u64.to_ne_bytes()),
+            (14, &12_345_678_900u64.to_ne_bytes()),
         ],
         &[
             (5, 3),
             (6, 300),
             (7, 24),
-            (9, 7),
-            (10, 70),
-            (12, 60),
-            (13, 6000),
-            (14, 1),
-            (15, 2),
-            (16, 3),
-            (17, 4),
-            (18, 5),
+            (8, 20),
+            (9, 3600),
+            (10, 100),
+            (12, 7),
+            (13, 70),
+            (15, 60),
+            (16, 6000),
+            (17, 1),
+            (18, 2),
+            (19, 3),
+            (20, 4),
+            (21, 5),
         ],
         &drops(
-            19,
+            22,
             &[
                 (uapi::IPVS_IPSEC_A_COUNTERS_DROP_NO_SERVER, 5),
                 (uapi::IPVS_IPSEC_A_COUNTERS_DROP_NO_MEMORY, 0),
@@ -55,7 +58,11 @@ fn services() -> Vec<u8> {
             ],
         ),
     );
-    let mark = told(&[(4, b"wlc\0")], &[(2, 1), (3, 2), (6, 60), (7, 32)], &[]);
+    let mark = told(
+        &[(4, b"wlc\0")],
+        &[(2, 1), (3, 2), (6, 60), (7, 32), (10, 5)],
+        &[],
+    );
     let mark6 = told(
         &[(4, b"mh\0")],
         &[(2, 1), (3, 10), (5, 2), (6, 9), (7, 64)],
@@ -70,32 +77,39 @@ fn servers() -> Vec<u8> {
         0x20, 1, 0xd, 0xb8, 0x10, 0, 0x20, 0, 0x30, 0, 0x40, 0, 0x50, 0, 0x60, 0,
     ];
     let nat = told(
-        &[(1, &[192, 0, 2, 1]), (4, &[10, 0, 0, 11])],
+        &[
+            (1, &[192, 0, 2, 1]),
+            (4, &[10, 0, 0, 11]),
+            (13, &(0xa1u64 << 56).to_be_bytes()),
+            (14, &(0xffu64 << 56).to_be_bytes()),
+        ],
         &[
             (5, 0),
             (6, 65535),
             (10, 1),
             (11, 100),
             (12, 75),
-            (13, 2),
-            (14, 1),
-            (15, 4),
-            (16, 116),
-            (17, 117),
-            (18, 118),
-            (19, 119),
-            (20, 120),
-            (21, 21),
-            (22, 22),
-            (23, 23),
-            (24, 24),
-            (25, 25),
+            (15, 0xc100_0000),
+            (16, 0xc1ff_ffff),
+            (17, 2),
+            (18, 1),
+            (19, 4),
+            (20, 116),
+            (21, 117),
+            (22, 118),
+            (23, 119),
+            (24, 120),
+            (25, 21),
+            (26, 22),
+            (27, 23),
+            (28, 24),
+            (29, 25),
         ],
-        &drops(26, &[(uapi::IPVS_IPSEC_A_COUNTERS_DROP_MTU, 3)]),
+        &drops(30, &[(uapi::IPVS_IPSEC_A_COUNTERS_DROP_MTU, 3)]),
     );
     let dr = told(
         &[(1, &[192, 0, 2, 1]), (4, &[10, 0, 0, 12])],
-        &[(5, 3), (6, 1)],
+        &[(5, 3), (6, 1), (15, 256), (16, 511)],
         &[],
     );
     let local = told(
@@ -146,7 +160,13 @@ Prot LocalAddress Scheduler Flags
   -> RemoteAddress                Forward Weight ActiveConn InActConn
 "
     );
-    for view in [View::Stats, View::Rate, View::Thresholds, View::Drops] {
+    for view in [
+        View::Stats,
+        View::Rate,
+        View::Thresholds,
+        View::Spis,
+        View::Drops,
+    ] {
         assert_eq!(text(&empty, view).lines().count(), 3);
     }
 }
@@ -159,10 +179,11 @@ fn what_is_configured() {
 IPsec Virtual Server version 0.1.0 (size=4096)
 Prot LocalAddress Scheduler Flags
   -> RemoteAddress                Forward Weight ActiveConn InActConn
-IPSEC 192.0.2.1 sh (sh-fallback,sh-port) persistent 300 mask 255.255.255.0
+IPSEC 192.0.2.1 sh (sh-fallback,sh-port) persistent 300 mask 255.255.255.0 \
+initial-timeout 20 established-timeout 3600 soft-entries 100
   -> 10.0.0.11                    Masq    65535  2          1
   -> 10.0.0.12                    Route   1      0          0
-FWM  1 wlc persistent 60
+FWM  1 wlc persistent 60 soft-entries 5
   -> 10.0.0.13                    Local   1      0          0
 FWM  1 IPv6 mh (mh-port) persistent 9 mask 64
   -> 2001:db8:1000:2000:3000:4000:5000:6000 Tunnel  0      0          0
@@ -239,13 +260,34 @@ fn thresholds() {
 IPsec Virtual Server version 0.1.0 (size=4096)
 Prot LocalAddress                 Uthreshold Lthreshold ActiveConn InActConn
   -> RemoteAddress
-IPSEC 192.0.2.1 sh (sh-fallback,sh-port) persistent 300 mask 255.255.255.0
+IPSEC 192.0.2.1 sh (sh-fallback,sh-port) persistent 300 mask 255.255.255.0 \
+initial-timeout 20 established-timeout 3600 soft-entries 100
   -> 10.0.0.11                    100        75         2          1
   -> 10.0.0.12                    0          0          0          0
-FWM  1 wlc persistent 60
+FWM  1 wlc persistent 60 soft-entries 5
   -> 10.0.0.13                    0          0          0          0
 FWM  1 IPv6 mh (mh-port) persistent 9 mask 64
   -> 2001:db8:1000:2000:3000:4000:5000:6000 0          0          0          0
+"
+    );
+}
+
+#[test]
+fn spis() {
+    assert_eq!(
+        full(View::Spis),
+        "\
+IPsec Virtual Server version 0.1.0 (size=4096)
+Prot LocalAddress                 IkeLabel           IkeMask            EspSpis
+  -> RemoteAddress
+IPSEC 192.0.2.1 sh (sh-fallback,sh-port) persistent 300 mask 255.255.255.0 \
+initial-timeout 20 established-timeout 3600 soft-entries 100
+  -> 10.0.0.11                    0xa100000000000000 0xff00000000000000 0xc1000000-0xc1ffffff
+  -> 10.0.0.12                    none               none               0x00000100-0x000001ff
+FWM  1 wlc persistent 60 soft-entries 5
+  -> 10.0.0.13                    none               none               none
+FWM  1 IPv6 mh (mh-port) persistent 9 mask 64
+  -> 2001:db8:1000:2000:3000:4000:5000:6000 none               none               none
 "
     );
 }
@@ -276,34 +318,40 @@ fn json_holds_everything() {
     assert_eq!(json["version"], "0.1.0");
     assert_eq!(json["table_size"], 4096);
     let services = json["services"].as_array().unwrap();
+    let mut address = services[0].clone();
+    let servers = address.as_object_mut().unwrap().remove("servers");
     assert_eq!(
-        services[0],
+        address,
         serde_json::json!({
             "address": "192.0.2.1", "scheduler": "sh", "scheduler_flags": ["fallback", "port"],
             "persistence_timeout": 300, "persistence_prefix": 24,
+            "initial_timeout": 20, "established_timeout": 3600, "soft_entries": 100,
             "conns": 7, "in_packets": 70, "in_bytes": 12_345_678_900u64, "out_packets": 60,
             "out_bytes": 6000, "cps": 1, "in_pps": 2, "out_pps": 3, "in_bps": 4, "out_bps": 5,
-            "drops": {"drop_no_server": 5, "drop_no_memory": 0, "drop_table_full": 123},
-            "servers": [
-                {
-                    "address": "10.0.0.11", "method": "nat", "weight": 65535, "encap": true,
-                    "upper_threshold": 100, "lower_threshold": 75,
-                    "established": 2, "initial": 1, "persistent": 4,
-                    "conns": 116, "in_packets": 117, "in_bytes": 118, "out_packets": 119,
-                    "out_bytes": 120, "cps": 21, "in_pps": 22, "out_pps": 23, "in_bps": 24,
-                    "out_bps": 25, "drops": {"drop_mtu": 3}
-                },
-                {
-                    "address": "10.0.0.12", "method": "dr", "weight": 1, "encap": false,
-                    "upper_threshold": 0, "lower_threshold": 0,
-                    "established": 0, "initial": 0, "persistent": 0,
-                    "conns": 0, "in_packets": 0, "in_bytes": 0, "out_packets": 0,
-                    "out_bytes": 0, "cps": 0, "in_pps": 0, "out_pps": 0, "in_bps": 0,
-                    "out_bps": 0, "drops": {}
-                }
-            ]
+            "drops": {"drop_no_server": 5, "drop_no_memory": 0, "drop_table_full": 123}
         })
     );
+    let nat = serde_json::json!({
+        "address": "10.0.0.11", "method": "nat", "weight": 65535, "encap": true,
+        "upper_threshold": 100, "lower_threshold": 75,
+        "ike_label": "0xa100000000000000", "ike_mask": "0xff00000000000000",
+        "esp_spi_min": "0xc1000000", "esp_spi_max": "0xc1ffffff",
+        "established": 2, "initial": 1, "persistent": 4,
+        "conns": 116, "in_packets": 117, "in_bytes": 118, "out_packets": 119,
+        "out_bytes": 120, "cps": 21, "in_pps": 22, "out_pps": 23, "in_bps": 24,
+        "out_bps": 25, "drops": {"drop_mtu": 3}
+    });
+    let dr = serde_json::json!({
+        "address": "10.0.0.12", "method": "dr", "weight": 1, "encap": false,
+        "upper_threshold": 0, "lower_threshold": 0,
+        "ike_label": "0x0000000000000000", "ike_mask": "0x0000000000000000",
+        "esp_spi_min": "0x00000100", "esp_spi_max": "0x000001ff",
+        "established": 0, "initial": 0, "persistent": 0,
+        "conns": 0, "in_packets": 0, "in_bytes": 0, "out_packets": 0,
+        "out_bytes": 0, "cps": 0, "in_pps": 0, "out_pps": 0, "in_bps": 0,
+        "out_bps": 0, "drops": {}
+    });
+    assert_eq!(servers.unwrap(), serde_json::json!([nat, dr]));
     let key = |service: usize, name: &str| services[service][name].clone();
     assert_eq!(
         (key(1, "fwmark"), key(1, "family")),

@@ -110,8 +110,13 @@ impl FromStr for ServiceKey {
     }
 }
 
-/// Decimal, or hexadecimal after 0x. 0 is what a packet has that was not marked.
+/// 0 is what a packet has that was not marked.
 fn mark(text: &str) -> Option<u32> {
+    decimal_or_hex(text).filter(|mark| *mark > 0)
+}
+
+/// A number without sign: decimal, or hexadecimal after 0x.
+pub(crate) fn decimal_or_hex(text: &str) -> Option<u32> {
     let (digits, radix) = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None => (text, 10),
@@ -119,9 +124,7 @@ fn mark(text: &str) -> Option<u32> {
     if digits.starts_with('+') {
         return None; // which Rust would take for a number
     }
-    u32::from_str_radix(digits, radix)
-        .ok()
-        .filter(|mark| *mark > 0)
+    u32::from_str_radix(digits, radix).ok()
 }
 
 /// What the kernel tells of a service's key.

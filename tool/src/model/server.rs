@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{DecodeError, parse_ip, parse_u16_be, parse_u32};
+use netlink_packet_core::{DecodeError, parse_ip, parse_u16_be, parse_u32, parse_u64_be};
 use serde::Serialize;
 
 use super::key::KeyParts;
-use super::{Counters, Method, ServiceKey, Traffic, TunnelFlags, TunnelType, each, required};
+use super::{Counters, Method, ServiceKey, Spis, Traffic, TunnelFlags, TunnelType, each, required};
 use crate::names::SERVER;
 use crate::uapi;
 
@@ -26,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) encap: bool,
     pub(crate) upper_threshold: u32,
     pub(crate) lower_threshold: u32,
+    #[serde(flatten)]
+    pub(crate) spis: Spis,
     pub(crate) established: u32,
     pub(crate) initial: u32,
     pub(crate) persistent: u32,
@@ -52,6 +54,7 @@ impl Server {
         let mut tunnel = Tunnel::default();
         let (mut weight, mut encap) = (0, false);
         let (mut upper_threshold, mut lower_threshold) = (0, 0);
+        let mut spis = Spis::default();
         let (mut established, mut initial, mut persistent) = (0, 0, 0);
         let mut traffic = Traffic::default();
         let mut drops = Counters::default();
@@ -74,6 +77,10 @@ impl Server {
                 uapi::IPVS_IPSEC_A_SERVER_ENCAP => encap = parse_u32(value)? != 0,
                 uapi::IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD => upper_threshold = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD => lower_threshold = parse_u32(value)?,
+                uapi::IPVS_IPSEC_A_SERVER_IKE_LABEL => spis.ike_label = parse_u64_be(value)?,
+                uapi::IPVS_IPSEC_A_SERVER_IKE_MASK => spis.ike_mask = parse_u64_be(value)?,
+                uapi::IPVS_IPSEC_A_SERVER_ESP_SPI_MIN => spis.esp_spi_min = parse_u32(value)?,
+                uapi::IPVS_IPSEC_A_SERVER_ESP_SPI_MAX => spis.esp_spi_max = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_SERVER_ESTABLISHED => established = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_SERVER_INITIAL => initial = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_SERVER_PERSISTENT => persistent = parse_u32(value)?,
@@ -91,6 +98,7 @@ impl Server {
             encap,
             upper_threshold,
             lower_threshold,
+            spis,
             established,
             initial,
             persistent,
@@ -122,21 +130,25 @@ mod tests {
             (10, &number(1)),
             (11, &number(111)),
             (12, &number(112)),
-            (13, &number(113)),
-            (14, &number(114)),
-            (15, &number(115)),
-            (16, &number(116)),
-            (17, &117u64.to_ne_bytes()),
-            (18, &118u64.to_ne_bytes()),
+            (13, &0x0113u64.to_be_bytes()),
+            (14, &0xff14u64.to_be_bytes()),
+            (15, &number(0xc115)),
+            (16, &number(0xc116)),
+            (17, &number(117)),
+            (18, &number(118)),
             (19, &number(119)),
             (20, &number(120)),
-            (21, &number(121)),
-            (22, &number(122)),
+            (21, &121u64.to_ne_bytes()),
+            (22, &122u64.to_ne_bytes()),
             (23, &number(123)),
             (24, &number(124)),
             (25, &number(125)),
-            (26 | 0x8000, &drops),
-            (27, b"tomorrow"),
+            (26, &number(126)),
+            (27, &number(127)),
+            (28, &number(128)),
+            (29, &number(129)),
+            (30 | 0x8000, &drops),
+            (31, b"tomorrow"),
         ])
     }
 
@@ -155,9 +167,11 @@ mod tests {
                 r#"{"address":"10.0.0.11","method":"tun","weight":106,"#,
                 r#""tunnel":{"type":"gue","port":6080,"flags":["csum"]},"encap":true,"#,
                 r#""upper_threshold":111,"lower_threshold":112,"#,
-                r#""established":113,"initial":114,"persistent":115,"#,
-                r#""conns":116,"in_packets":117,"in_bytes":118,"out_packets":119,"out_bytes":120,"#,
-                r#""cps":121,"in_pps":122,"out_pps":123,"in_bps":124,"out_bps":125,"#,
+                r#""ike_label":"0x0000000000000113","ike_mask":"0x000000000000ff14","#,
+                r#""esp_spi_min":"0x0000c115","esp_spi_max":"0x0000c116","#,
+                r#""established":117,"initial":118,"persistent":119,"#,
+                r#""conns":120,"in_packets":121,"in_bytes":122,"out_packets":123,"out_bytes":124,"#,
+                r#""cps":125,"in_pps":126,"out_pps":127,"in_bps":128,"out_bps":129,"#,
                 r#""drops":{"drop_mtu":1,"drop_path_mtu":2}}"#
             )
         );

@@ -19,6 +19,10 @@ pub(crate) struct Service {
     pub(crate) scheduler_flags: SchedulerFlags,
     pub(crate) persistence_timeout: u32,
     pub(crate) persistence_prefix: u32,
+    /// Seconds; 0 is the namespace's, and so it is below.
+    pub(crate) initial_timeout: u32,
+    pub(crate) established_timeout: u32,
+    pub(crate) soft_entries: u32,
     #[serde(flatten)]
     pub(crate) traffic: Traffic,
     pub(crate) drops: Counters,
@@ -31,6 +35,7 @@ impl Service {
         let mut scheduler = String::new();
         let mut scheduler_flags = SchedulerFlags::default();
         let (mut persistence_timeout, mut persistence_prefix) = (0, 0);
+        let (mut initial_timeout, mut established_timeout, mut soft_entries) = (0, 0, 0);
         let mut traffic = Traffic::default();
         let mut drops = Counters::default();
         each(attributes, |kind, attribute| {
@@ -49,6 +54,11 @@ impl Service {
                 uapi::IPVS_IPSEC_A_SERVICE_PERSISTENCE_PREFIX => {
                     persistence_prefix = parse_u32(value)?;
                 }
+                uapi::IPVS_IPSEC_A_SERVICE_INITIAL_TIMEOUT => initial_timeout = parse_u32(value)?,
+                uapi::IPVS_IPSEC_A_SERVICE_ESTABLISHED_TIMEOUT => {
+                    established_timeout = parse_u32(value)?;
+                }
+                uapi::IPVS_IPSEC_A_SERVICE_SOFT_ENTRIES => soft_entries = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_SERVICE_DROPS => drops = Counters::decode(value)?,
                 _ => traffic.take(&SERVICE, kind, value)?,
             }
@@ -60,6 +70,9 @@ impl Service {
             scheduler_flags,
             persistence_timeout,
             persistence_prefix,
+            initial_timeout,
+            established_timeout,
+            soft_entries,
             traffic,
             drops,
         })
@@ -81,18 +94,21 @@ mod tests {
             (5, &number(3)),
             (6, &number(300)),
             (7, &number(24)),
-            (8, &number(2)),
-            (9, &number(9)),
-            (10, &8u64.to_ne_bytes()),
-            (11, &(1u64 << 40).to_ne_bytes()),
-            (12, &number(12)),
-            (13, &number(13)),
-            (14, &number(14)),
+            (8, &number(20)),
+            (9, &number(3600)),
+            (10, &number(100)),
+            (11, &number(2)),
+            (12, &number(9)),
+            (13, &8u64.to_ne_bytes()),
+            (14, &(1u64 << 40).to_ne_bytes()),
             (15, &number(15)),
             (16, &number(16)),
             (17, &number(17)),
             (18, &number(18)),
-            (19 | 0x8000, &drops),
+            (19, &number(19)),
+            (20, &number(20)),
+            (21, &number(21)),
+            (22 | 0x8000, &drops),
             (77, b"tomorrow"),
         ]);
         assert_eq!(
@@ -100,8 +116,9 @@ mod tests {
             concat!(
                 r#"{"address":"192.0.2.1","scheduler":"sh","scheduler_flags":["fallback","port"],"#,
                 r#""persistence_timeout":300,"persistence_prefix":24,"#,
-                r#""conns":9,"in_packets":8,"in_bytes":1099511627776,"out_packets":12,"out_bytes":13,"#,
-                r#""cps":14,"in_pps":15,"out_pps":16,"in_bps":17,"out_bps":18,"#,
+                r#""initial_timeout":20,"established_timeout":3600,"soft_entries":100,"#,
+                r#""conns":9,"in_packets":8,"in_bytes":1099511627776,"out_packets":15,"out_bytes":16,"#,
+                r#""cps":17,"in_pps":18,"out_pps":19,"in_bps":20,"out_bps":21,"#,
                 r#""drops":{"drop_no_server":4}}"#
             )
         );

@@ -17,6 +17,8 @@ pub(crate) struct Status {
     pub(crate) table_size: u32,
     pub(crate) entries: u32,
     pub(crate) initial: u32,
+    pub(crate) sweep_step_us: u32,
+    pub(crate) sweep_lag_ms: u32,
     pub(crate) counters: Counters,
 }
 
@@ -39,6 +41,8 @@ impl Status {
                 uapi::IPVS_IPSEC_A_STATUS_TABLE_SIZE => status.table_size = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_STATUS_ENTRIES => status.entries = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_STATUS_INITIAL => status.initial = parse_u32(value)?,
+                uapi::IPVS_IPSEC_A_STATUS_SWEEP_STEP => status.sweep_step_us = parse_u32(value)?,
+                uapi::IPVS_IPSEC_A_STATUS_SWEEP_LAG => status.sweep_lag_ms = parse_u32(value)?,
                 uapi::IPVS_IPSEC_A_STATUS_COUNTERS => status.counters = Counters::decode(value)?,
                 _ => {}
             }
@@ -81,7 +85,9 @@ pub(crate) mod tests {
             (2, &4096u32.to_ne_bytes()),
             (3, &12u32.to_ne_bytes()),
             (4, &1u32.to_ne_bytes()),
-            (5 | 0x8000, &counters),
+            (5, &250u32.to_ne_bytes()),
+            (6, &1004u32.to_ne_bytes()),
+            (7 | 0x8000, &counters),
             (55, b"tomorrow"),
         ])
     }
@@ -97,7 +103,8 @@ pub(crate) mod tests {
         assert_eq!(
             serde_json::to_string(&status).unwrap(),
             concat!(
-                r#"{"version":"0.1.0","table_size":4096,"entries":12,"initial":1,"counters":{"#,
+                r#"{"version":"0.1.0","table_size":4096,"entries":12,"initial":1,"#,
+                r#""sweep_step_us":250,"sweep_lag_ms":1004,"counters":{"#,
                 r#""ike":16,"esp":8589934592,"drop_ike_short":0,"drop_esp_no_entry":5,"counter_999":1}}"#
             )
         );

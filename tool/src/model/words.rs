@@ -29,6 +29,12 @@ const STATES: [(u32, &str); 2] = [
     (uapi::IPVS_IPSEC_STATE_ESTABLISHED, "established"),
 ];
 
+/// IP protocol and its name.
+const PROTOCOLS: [(u32, &str); 2] = [
+    (libc::IPPROTO_UDP.unsigned_abs(), "udp"),
+    (libc::IPPROTO_TCP.unsigned_abs(), "tcp"),
+];
+
 /// How packets reach a real server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Method(pub(crate) u32);
@@ -113,6 +119,10 @@ impl Serialize for TunnelType {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State(pub(crate) u32);
 
+impl State {
+    pub(crate) const ESTABLISHED: Self = State(uapi::IPVS_IPSEC_STATE_ESTABLISHED);
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match STATES.iter().find(|(number, _)| *number == self.0) {
@@ -123,6 +133,29 @@ impl fmt::Display for State {
 }
 
 impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// IP protocol of an entry's flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Protocol(pub(crate) u32);
+
+impl Protocol {
+    pub(crate) const UDP: Self = Protocol(libc::IPPROTO_UDP.unsigned_abs());
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match PROTOCOLS.iter().find(|(number, _)| *number == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "protocol-{}", self.0),
+        }
+    }
+}
+
+impl Serialize for Protocol {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -154,10 +187,17 @@ mod tests {
     }
 
     #[test]
+    fn protocols_have_the_numbers_of_ip() {
+        assert_eq!(Protocol(17).to_string(), "udp");
+        assert_eq!(Protocol(6).to_string(), "tcp");
+    }
+
+    #[test]
     fn strangers_are_numbers() {
         assert_eq!(TunnelType(9).to_string(), "tunnel-type-9");
         assert_eq!(Method(9).to_string(), "method-9");
         assert_eq!(Method(9).forward(), "method-9");
         assert_eq!(State(9).to_string(), "state-9");
+        assert_eq!(Protocol(9).to_string(), "protocol-9");
     }
 }

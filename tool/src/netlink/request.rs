@@ -46,6 +46,11 @@ impl Request {
         self.bytes(kind, value.to_ne_bytes().to_vec())
     }
 
+    /// Adds bits of an IKE SPI, in network byte order.
+    pub(crate) fn ike_spi(self, kind: u16, value: u64) -> Self {
+        self.bytes(kind, value.to_be_bytes().to_vec())
+    }
+
     /// Adds a port, in network byte order.
     pub(crate) fn port(self, kind: u16, value: u16) -> Self {
         self.bytes(kind, value.to_be_bytes().to_vec())

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sightings: which ESP SPIs were seen in UDP on which entries, so that an initiator whose address
+//! or port changes is known again by its ESP (RFC 4555; RFC 7296 section 2.23).
+
+use super::{
+    table::{fold, Entries, EntryNode},
+    Entry,
+};
+use crate::{
+    addr::{Addr, Flow},
+    ike::{state::State, NATT_PORT},
+    kapi::{rcu::Guard, table::Inserted, time},
+};
+use kernel::sync::atomic::{Atomic, Full, Relaxed};
+
+/// SPIs that an entry remembers.
+const SLOTS: usize = 4;
+
+/// Entries of an address that a new port of its may belong to. A connection with an SA for each
+/// CPU (RFC 9611) has as many ports.
+const SIBLINGS: usize = 256;
+
+/// An ESP SPI of a service, and the flow it was seen on.
+pub(super) struct Sighting {
+    spi: u32,
+    flow: Flow,
+}
+
+/// The SPIs that were seen on an entry.
+pub(super) struct Spis {
+    slots: [Atomic<u32>; SLOTS],
+    /// When one of them gave way to another, in jiffies.
+    changed: Atomic<u64>,
+}
+
+impl Spis {
+    pub(super) fn none() -> Self {
+        Spis {
+            slots: [const { Atomic::new(0) }; SLOTS],
+            changed: Atomic::new(0),
+        }
+    }
+
+    #[inline]
+    fn has(&self, spi: u32) -> bool {
+        self.slots.iter().any(|slot| slot.load(Relaxed) == spi)
+    }
+
+    /// Puts an SPI in the place of none, or of another, which is returned. With more SPIs than there
+    /// is room for one takes another's place once a second only: `None` in between.
+    fn put(&self, spi: u32, now: u64) -> Option<u32> {
+        let mut slots = self.slots.iter();
+        if slots.any(|slot| slot.cmpxchg(0, spi, Full).is_ok()) {
+            return Some(0);
+        }
+        let changed = self.changed.load(Relaxed);
+        if now < changed + time::from_seconds(1)
+            || self.changed.cmpxchg(changed, now, Relaxed).is_err()
+        {
+            return None;
+        }
+        let place = usize::try_from(spi).unwrap_or(0) % SLOTS;
+        self.slots.get(place).map(|slot| slot.xchg(spi, Full))
+    }
+
+    /// All of them.
+    fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let spis = self.slots.iter().map(|slot| slot.load(Relaxed));
+        spis.filter(|spi| *spi != 0)
+    }
+}
+
+impl Entries {
+    /// Remembers that ESP of this SPI was let through in UDP by an entry.
+    #[inline]
+    pub(crate) fn sight(&self, guard: &Guard, entry: &EntryNode, spi: u32, now: u64) {
+        if !entry.spis.has(spi) {
+            self.sight_new(guard, entry, spi, now);
+        }
+    }
+
+    #[cold]
+    fn sight_new(&self, guard: &Guard, entry: &Entry, spi: u32, now: u64) {
+        let Some(old) = entry.spis.put(spi, now) else {
+            return;
+        };
+        let flow = entry.flow;
+        if old != 0 {
+            self.forget(guard, &flow, old);
+        }
+        let hash = self.sighting_hash(&flow.vip, spi);
+        let rival = |rival: &Sighting| rival.spi == spi && rival.flow == flow;
+        let sighting = Sighting { spi, flow };
+        // Without the memory for it, it was not seen.
+        let inserted = self.sightings.insert(guard, sighting, hash, [None], rival);
+        // Who ends the life of an entry forgets what it has seen: either he has found this,
+        // or we find here that it is gone.
+        if matches!(inserted, Ok(Inserted::New(_))) && entry.is_gone() {
+            self.forget(guard, &flow, spi);
+        }
+    }
+
+    /// Forgets every SPI that was seen on an entry.
+    pub(super) fn forget_all(&self, guard: &Guard, entry: &Entry) {
+        for spi in entry.spis.iter() {
+            self.forget(guard, &entry.flow, spi);
+        }
+    }
+
+    fn forget(&self, guard: &Guard, flow: &Flow, spi: u32) {
+        let hash = self.sighting_hash(&flow.vip, spi);
+        let wanted = |sighting: &Sighting| sighting.spi == spi && sighting.flow == *flow;
+        if let Some(sighting) = self.sightings.find::<0>(guard, hash, wanted) {
+            self.sightings.remove(guard, sighting);
+        }
+    }
+
+    /// The established entry of a service on which ESP of this SPI was seen last.
+    pub(crate) fn by_esp<'g>(
+        &'g self,
+        guard: &'g Guard,
+        vip: &Addr,
+        spi: u32,
+        now: u64,
+    ) -> Option<&'g EntryNode> {
+        let hash = self.sighting_hash(vip, spi);
+        let entry_of = |sighting: &Sighting| {
+            let entry = self.by_flow(guard, &sighting.flow, now)?;
+            // Another entry may have taken the flow meanwhile.
+            (entry.state(now) == Some(State::Established) && entry.spis.has(spi)).then_some(entry)
+        };
+        let wanted = |sighting: &Sighting| {
+            sighting.spi == spi && sighting.flow.vip == *vip && entry_of(sighting).is_some()
+        };
+        let sighting = self.sightings.find::<0>(guard, hash, wanted)?;
+        entry_of(sighting)
+    }
+
+    /// An established entry on port 4500 of an initiator's address, if all its entries have one
+    /// server: a port from which nothing but ESP has come is likely to belong there.
+    pub(crate) fn sole<'g>(
+        &'g self,
+        guard: &'g Guard,
+        client: &Addr,
+        vip: &Addr,
+        now: u64,
+    ) -> Option<&'g EntryNode> {
+        let is_alive = |entry: &Entry| entry.state(now) == Some(State::Established);
+        let find = |wanted: &mut dyn FnMut(&Entry) -> bool| {
+            self.find_by_address(guard, client, vip, State::Established, wanted)
+        };
+        let found = find(&mut |entry| is_alive(entry) && entry.flow.vip_port == NATT_PORT)?;
+        let mut count = 0;
+        let other = find(&mut |entry| {
+            count += 1;
+            count > SIBLINGS || is_alive(entry) && !entry.is_served_by(&found.server)
+        });
+        other.is_none().then_some(found)
+    }
+
+    fn sighting_hash(&self, vip: &Addr, spi: u32) -> u32 {
+        let [high, low] = vip.words();
+        fold(self.key.hash3([high, low, u64::from(spi)]))
+    }
+}
