@@ -4,7 +4,7 @@
 gen 10.1.0.1 ------ director ------ s1 10.2.1.1
 plays clients       VIP on lo       s2, s3 alike
 
-What expire_nodest_conn does is in test_service.py, sloppy and esp_refreshes here.
+What expire_nodest_conn does is in test_service.py, tcp_timeout in test_tcp.py.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ ESTABLISHED = f"{FOLDER}/isakmp_established_timeout"
 EXPIRE = f"{FOLDER}/expire_nodest_conn"
 SLOPPY = f"{FOLDER}/sloppy"
 ESP_REFRESHES = f"{FOLDER}/esp_refreshes"
+TCP_TIMEOUT = f"{FOLDER}/tcp_timeout"
 DEFAULTS = {f"{FOLDER}/{name}": str(value) for name, value in bench_defaults.items()}
 RANGES = {
     INITIAL: (1, 3_600),
@@ -33,6 +34,7 @@ RANGES = {
     EXPIRE: (0, 1),
     SLOPPY: (0, 1),
     ESP_REFRESHES: (0, 1),
+    TCP_TIMEOUT: (1, 2_592_000),
 }
 
 

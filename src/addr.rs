@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Network addresses and UDP flows of either family (pure).
+//! Network addresses and flows of either family (pure).
 
+use crate::proto::number;
 use core::fmt;
 
 /// A family of addresses.
@@ -142,16 +143,48 @@ impl fmt::Display for Addr {
     }
 }
 
-/// UDP/CIP:CPORT -> VIP:VPORT, what an entry stands for.
+/// What carries a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TCP (RFC 9329).
+    Tcp,
+}
+
+impl Transport {
+    /// What has this IP protocol number.
+    #[inline]
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            number::UDP => Some(Transport::Udp),
+            number::TCP => Some(Transport::Tcp),
+            _ => None,
+        }
+    }
+
+    /// Its IP protocol number.
+    #[inline]
+    pub fn number(self) -> u8 {
+        match self {
+            Transport::Udp => number::UDP,
+            Transport::Tcp => number::TCP,
+        }
+    }
+}
+
+/// UDP/CIP:CPORT -> VIP:VPORT, what an entry stands for; or the same in TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
+    /// What carries it.
+    pub transport: Transport,
     /// Address of the initiator (CIP).
     pub client: Addr,
-    /// Its UDP port.
+    /// Its port.
     pub client_port: u16,
     /// Address of the virtual service (VIP).
     pub vip: Addr,
-    /// UDP port at the service: [`crate::ike::PORT`] or [`crate::ike::NATT_PORT`].
+    /// Port at the service: [`crate::ike::PORT`] or [`crate::ike::NATT_PORT`].
     pub vip_port: u16,
 }
 

@@ -3,7 +3,7 @@
 //! Which entry a packet belongs to, and whether it may pass.
 
 use crate::{
-    addr::{Addr, Flow},
+    addr::{Addr, Flow, Transport},
     entry::{
         table::{Entries, EntryNode},
         Binding, Entry, Form,
@@ -15,7 +15,7 @@ use crate::{
     },
     kapi::{rcu::Guard, table::Inserted, time},
     netns::Netns,
-    proto::{Ports, Traffic},
+    proto::{Ports, Segment, Traffic},
     reason::Reason,
     server::Server,
     service::{Roster, Service},
@@ -68,6 +68,7 @@ pub(crate) fn admit<'g>(
             arrival.ipsec(),
         ),
         Traffic::Ah(_) => (arrival.related().ok_or(Reason::AhNoEntry)?, arrival.ipsec()),
+        Traffic::Tcp(ports, segment) => arrival.tcp(ports, segment)?,
     };
     match arrival.advance(entry, event, traffic) {
         Outcome::Restart(_) | Outcome::Forward => {}
@@ -100,9 +101,12 @@ impl<'g> Arrival<'g> {
         let state = entry.state(self.now).unwrap_or(State::Initial);
         let outcome = state.on(event);
         if let Outcome::Restart(to) = outcome {
-            let deadline = self.deadline(to);
+            let mut deadline = self.deadline(to);
+            if entry.flow.transport == Transport::Tcp {
+                deadline = deadline.min(self.now + self.netns.settings.tcp_timeout());
+            }
             self.entries().restart(self.guard, entry, to, deadline);
-            if let Traffic::Ike(_, header) = traffic {
+            if let Some(header) = traffic.ike() {
                 self.entries().remember(self.guard, entry, header, to);
             }
         }
@@ -125,7 +129,7 @@ impl<'g> Arrival<'g> {
             Traffic::Ike(ports, _) | Traffic::EspInUdp(ports, _) | Traffic::Keepalive(ports) => {
                 Some(ports)
             }
-            Traffic::Esp(_) | Traffic::Ah(_) => None,
+            Traffic::Esp(_) | Traffic::Ah(_) | Traffic::Tcp(..) => None,
         };
         let own = ports.map_or_else(|| self.related(), |ports| self.known(ports));
         let entry = match own.filter(|entry| entry.is_served_by(server)) {
@@ -137,6 +141,7 @@ impl<'g> Arrival<'g> {
                 };
                 // Native ESP and AH belong to whatever there is on port 500.
                 const IKE: Ports = Ports {
+                    transport: Transport::Udp,
                     source: ike::PORT,
                     destination: ike::PORT,
                 };
@@ -168,6 +173,7 @@ impl<'g> Arrival<'g> {
 
     fn flow(&self, ports: &Ports) -> Flow {
         Flow {
+            transport: ports.transport,
             client: self.client,
             client_port: ports.source,
             vip: self.vip,
@@ -202,6 +208,7 @@ impl<'g> Arrival<'g> {
         entry.set_form(form);
         let other = match form {
             Form::Native => self.known(&Ports {
+                transport: Transport::Udp,
                 source: ike::NATT_PORT,
                 destination: ike::NATT_PORT,
             }),
@@ -311,6 +318,30 @@ impl<'g> Arrival<'g> {
         Ok(entry)
     }
 
+    /// The entry of a connection, which goes where the initiator's other flows do, and what a segment
+    /// is for it. The server has proved the initiator's address by the time it speaks IKE, whether
+    /// its replies are seen or not.
+    fn tcp(&self, ports: &Ports, segment: &Segment) -> Result<(&'g EntryNode, Event), Reason> {
+        let entry = match self.known(ports) {
+            Some(entry) => entry,
+            None if segment.begins => {
+                let binding = match self.related() {
+                    Some(other) => other.binding(),
+                    None => self.schedule(ports)?,
+                };
+                let clock = (State::Initial, self.deadline(State::Initial));
+                self.make(ports, None, binding, clock)?
+            }
+            None => return Err(Reason::TcpNoEntry),
+        };
+        let event = match &segment.message {
+            Some(header) => Event::ike(header, entry.responder_spi(), false),
+            None if segment.begins => Event::IkeFirst,
+            None => Event::Keepalive,
+        };
+        Ok((entry, event))
+    }
+
     /// The server that persistence or the scheduler chooses for a new initiator.
     fn schedule(&self, ports: &Ports) -> Result<Binding, Reason> {
         let roster = self.roster;
@@ -349,6 +380,7 @@ impl<'g> Arrival<'g> {
             _ => return None,
         };
         let ports = Ports {
+            transport: Transport::Udp,
             source: other,
             destination: other,
         };

@@ -19,7 +19,7 @@ use crate::{
         time,
     },
     netns::Netns,
-    proto::{number::UDP, quote, Carrier, Ports},
+    proto::{number::UDP, quote, Carrier},
     reason::Reason,
     server::Server,
     service::Service,
@@ -48,7 +48,12 @@ impl Handler for Netns {
             Ok(way) => way.take(packet),
             Err(refused) => {
                 self.refuse(service, &packet, &refused);
-                packet.drop()
+                if refused.reason == Reason::TcpNoEntry {
+                    // Our own stack has no such connection either, and says so.
+                    packet.accept()
+                } else {
+                    packet.drop()
+                }
             }
         }
     }
@@ -157,10 +162,11 @@ impl Netns {
     /// same.
     #[inline]
     fn learn(&self, packet: &Packet<'_>) {
-        let (Some(reply), Some(ports)) = (self.awaited(packet), Ports::of(packet)) else {
+        let (Some(reply), Some(ports)) = (self.awaited(packet), packet.ports()) else {
             return;
         };
         let flow = Flow {
+            transport: ports.transport,
             client: packet.destination(),
             client_port: ports.destination,
             vip: packet.source(),

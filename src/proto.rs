@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The three protocols of IPsec behind one trait, in the manner of `struct ip_vs_protocol` (pure).
+//! The protocols of IPsec behind one trait, in the manner of `struct ip_vs_protocol` (pure).
 
 mod ah;
 mod esp;
@@ -8,8 +8,10 @@ mod isakmp;
 mod natt;
 pub mod number;
 pub mod quote;
+mod tcp;
 
-use crate::{ike::header::Header, reason::Reason};
+use crate::{addr::Transport, ike::header::Header, reason::Reason};
+pub use tcp::Segment;
 
 /// What follows the network header of a packet.
 pub trait Payload {
@@ -27,9 +29,11 @@ pub trait Payload {
     }
 }
 
-/// UDP ports of a packet.
+/// Ports of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
+    /// Whose ports they are.
+    pub transport: Transport,
     /// Of the initiator.
     pub source: u16,
     /// Of the service.
@@ -37,11 +41,12 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Those of a UDP header.
+    /// Those of a transport header, whose first bytes they are.
     #[inline]
-    pub fn of(udp: &impl Payload) -> Option<Self> {
-        let [s0, s1, d0, d1] = udp.array(0)?;
+    pub fn of(transport: Transport, header: &impl Payload) -> Option<Self> {
+        let [s0, s1, d0, d1] = header.array(0)?;
         Some(Ports {
+            transport,
             source: u16::from_be_bytes([s0, s1]),
             destination: u16::from_be_bytes([d0, d1]),
         })
@@ -50,19 +55,22 @@ impl Ports {
 
 /// Whether a datagram from port 4500 carries ESP (RFC 3948 section 2.2).
 pub fn is_esp_in_udp(udp: &impl Payload) -> bool {
-    Ports::of(udp).is_some_and(|ports| ports.source == crate::ike::NATT_PORT)
+    Ports::of(Transport::Udp, udp).is_some_and(|ports| ports.source == crate::ike::NATT_PORT)
         && natt::is_esp(udp, isakmp::UDP_LEN)
 }
 
 /// What the header of an IKE message from a port of IKE says, as far as it has come: the rest may
 /// be in other fragments.
-pub fn ike_reply(udp: &impl Payload) -> Option<Header> {
-    let offset = match Ports::of(udp)?.source {
+pub fn ike_reply(transport: Transport, payload: &impl Payload) -> Option<Header> {
+    if transport == Transport::Tcp {
+        return tcp::reply(payload);
+    }
+    let offset = match Ports::of(transport, payload)?.source {
         crate::ike::PORT => isakmp::UDP_LEN,
-        crate::ike::NATT_PORT if !is_esp_in_udp(udp) => isakmp::UDP_LEN + natt::MARKER_LEN,
+        crate::ike::NATT_PORT if !is_esp_in_udp(payload) => isakmp::UDP_LEN + natt::MARKER_LEN,
         _ => return None,
     };
-    Header::parse(udp.array(offset).as_ref(), usize::MAX).ok()
+    Header::parse(payload.array(offset).as_ref(), usize::MAX).ok()
 }
 
 /// A well-formed packet of IPsec.
@@ -78,6 +86,20 @@ pub enum Traffic {
     Esp(u32),
     /// AH, and its SPI.
     Ah(u32),
+    /// A segment of a stream of IKE and ESP.
+    Tcp(Ports, Segment),
+}
+
+impl Traffic {
+    /// The header of the IKE message that it begins with, if it does.
+    #[inline]
+    pub fn ike(&self) -> Option<&Header> {
+        match self {
+            Traffic::Ike(_, header) => Some(header),
+            Traffic::Tcp(_, segment) => segment.message.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// What one IP protocol brings.
@@ -101,6 +123,8 @@ pub enum Carrier {
     Esp,
     /// AH.
     Ah,
+    /// TCP with the port of IKE.
+    Tcp,
 }
 
 impl Carrier {
@@ -111,6 +135,7 @@ impl Carrier {
             number::UDP if isakmp::Isakmp::claims(payload) => Some(Carrier::Udp),
             number::ESP if esp::Esp::claims(payload) => Some(Carrier::Esp),
             number::AH if ah::Ah::claims(payload) => Some(Carrier::Ah),
+            number::TCP if tcp::Tcp::claims(payload) => Some(Carrier::Tcp),
             _ => None,
         }
     }
@@ -122,6 +147,7 @@ impl Carrier {
             number::UDP if isakmp::claims_reply(payload) => Some(Carrier::Udp),
             number::ESP => Some(Carrier::Esp),
             number::AH => Some(Carrier::Ah),
+            number::TCP if tcp::claims_reply(payload) => Some(Carrier::Tcp),
             _ => None,
         }
     }
@@ -133,6 +159,7 @@ impl Carrier {
             Carrier::Udp => isakmp::Isakmp::parse(payload),
             Carrier::Esp => esp::Esp::parse(payload),
             Carrier::Ah => ah::Ah::parse(payload),
+            Carrier::Tcp => tcp::Tcp::parse(payload),
         }
     }
 }
@@ -222,7 +249,7 @@ pub(crate) mod tests {
             if let Some(ports) = bytes.get_mut(2..4) {
                 ports.copy_from_slice(&[500u16, 4500][round % 2].to_be_bytes());
             }
-            for carrier in [Carrier::Udp, Carrier::Esp, Carrier::Ah] {
+            for carrier in [Carrier::Udp, Carrier::Esp, Carrier::Ah, Carrier::Tcp] {
                 let _ = carrier.parse(&&*bytes);
             }
         }

@@ -25,6 +25,7 @@ pub enum Reason {
     AhNoEntry,
     EspInUdpNoEntry,
     KeepaliveNoEntry,
+    TcpNoEntry,
     NotEstablished,
     NoServer,
     TableFull,

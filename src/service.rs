@@ -224,7 +224,7 @@ impl Roster {
             Traffic::EspInUdp(_, spi) | Traffic::Esp(spi) | Traffic::Ah(spi) => {
                 self.directory.by_esp(*spi)
             }
-            Traffic::Keepalive(_) => None,
+            Traffic::Keepalive(_) | Traffic::Tcp(..) => None,
         };
         self.members.get(place?).map(|member| &member.server)
     }

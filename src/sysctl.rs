@@ -16,12 +16,13 @@ const ESTABLISHED_TIMEOUT: usize = 1;
 const EXPIRE_NODEST_CONN: usize = 2;
 const SLOPPY: usize = 3;
 const ESP_REFRESHES: usize = 4;
+const TCP_TIMEOUT: usize = 5;
 
 /// Seconds in an hour and in thirty days.
 const HOUR: c_int = 3600;
 const MONTH: c_int = 30 * 24 * HOUR;
 
-static SETTINGS: [Setting; 5] = [
+static SETTINGS: [Setting; 6] = [
     Setting {
         name: c"isakmp_initial_timeout",
         default: 10,
@@ -52,6 +53,12 @@ static SETTINGS: [Setting; 5] = [
         min: &0,
         max: &1,
     },
+    Setting {
+        name: c"tcp_timeout",
+        default: 900,
+        min: &1,
+        max: &MONTH,
+    },
 ];
 
 /// The settings of a namespace.
@@ -66,11 +73,15 @@ impl Settings {
     /// How long an entry lives in a state without being heard of, in jiffies.
     #[inline]
     pub(crate) fn timeout(&self, state: State) -> u64 {
-        let seconds = match state {
+        jiffies(match state {
             State::Initial => self.0.get::<INITIAL_TIMEOUT>(),
             State::Established => self.0.get::<ESTABLISHED_TIMEOUT>(),
-        };
-        time::from_seconds(u64::try_from(seconds).unwrap_or(0))
+        })
+    }
+
+    /// How long an established entry of TCP lives at most without being heard of, in jiffies.
+    pub(crate) fn tcp_timeout(&self) -> u64 {
+        jiffies(self.0.get::<TCP_TIMEOUT>())
     }
 
     /// Whether an IKE message from the middle of an exchange may make an entry.
@@ -88,4 +99,8 @@ impl Settings {
     pub(crate) fn expires_with_server(&self) -> bool {
         self.0.get::<EXPIRE_NODEST_CONN>() != 0
     }
+}
+
+fn jiffies(seconds: c_int) -> u64 {
+    time::from_seconds(u64::try_from(seconds).unwrap_or(0))
 }

@@ -34,10 +34,11 @@ DEFAULTS = {
     "expire_nodest_conn": 1,
     "sloppy": 0,
     "esp_refreshes": 0,
+    "tcp_timeout": 900,
 }
 
 # Each packet that is ours moves exactly one of these, or one of the drop- counters.
-FORWARDED = ("ike", "esp", "ah", "esp-in-udp", "keepalive")
+FORWARDED = ("ike", "esp", "ah", "esp-in-udp", "keepalive", "tcp")
 
 
 def server_address(number: int) -> str:

@@ -43,16 +43,49 @@ pub(crate) fn period() -> u64 {
     time::from_milliseconds(PERIOD)
 }
 
-/// How the sweep goes, and how it went at worst.
+/// Sweeps for which a greatest value counts, and then once more for as many.
+const WINDOW: u64 = 40;
+
+/// The greatest value of late.
+struct Recent {
+    now: Atomic<u32>,
+    before: Atomic<u32>,
+}
+
+impl Recent {
+    fn none() -> Self {
+        Recent {
+            now: Atomic::new(0),
+            before: Atomic::new(0),
+        }
+    }
+
+    fn greatest(&self) -> u32 {
+        self.now.load(Relaxed).max(self.before.load(Relaxed))
+    }
+
+    /// Only the sweep calls this, and the next.
+    fn note(&self, value: u64) {
+        let value = u32::try_from(value).unwrap_or(u32::MAX);
+        self.now.store(self.now.load(Relaxed).max(value), Relaxed);
+    }
+
+    fn grow_old(&self) {
+        self.before.store(self.now.load(Relaxed), Relaxed);
+        self.now.store(0, Relaxed);
+    }
+}
+
+/// How the sweep goes.
 pub(crate) struct Pace {
     /// Sweeps so far.
     passes: Atomic<u64>,
     /// Sweeps to come that look at every entry.
     full: Atomic<u32>,
     /// Microseconds.
-    step: Atomic<u32>,
+    step: Recent,
     /// Milliseconds.
-    lag: Atomic<u32>,
+    lag: Recent,
 }
 
 impl Pace {
@@ -60,25 +93,19 @@ impl Pace {
         Pace {
             passes: Atomic::new(0),
             full: Atomic::new(0),
-            step: Atomic::new(0),
-            lag: Atomic::new(0),
+            step: Recent::none(),
+            lag: Recent::none(),
         }
     }
 
-    /// Microseconds for which a CPU was kept at most.
+    /// Microseconds for which a CPU was kept at most of late.
     pub(crate) fn longest_step(&self) -> u32 {
-        self.step.load(Relaxed)
+        self.step.greatest()
     }
 
-    /// Milliseconds by which an entry outlived its timer at most.
+    /// Milliseconds by which an entry outlived its timer at most of late.
     pub(crate) fn longest_lag(&self) -> u32 {
-        self.lag.load(Relaxed)
-    }
-
-    /// Only the sweep calls this.
-    fn note(longest: &Atomic<u32>, new: u64) {
-        let new = u32::try_from(new).unwrap_or(u32::MAX);
-        longest.store(longest.load(Relaxed).max(new), Relaxed);
+        self.lag.greatest()
     }
 
     /// Begins a sweep. Returns its number, and whether it looks at every entry.
@@ -90,6 +117,10 @@ impl Pace {
         }
         let pass = self.passes.load(Relaxed) + 1;
         self.passes.store(pass, Relaxed);
+        if pass % WINDOW == 0 {
+            self.step.grow_old();
+            self.lag.grow_old();
+        }
         (pass, left > 0)
     }
 }
@@ -107,7 +138,7 @@ impl Entries {
         let mut pause = || {
             let microseconds = micros(&step);
             if microseconds >= STEP {
-                Pace::note(&self.pace.step, microseconds);
+                self.pace.step.note(microseconds);
                 breathe();
                 step = Watch::now();
             }
@@ -122,7 +153,7 @@ impl Entries {
                 Some(_) => pause(),
             }
         }
-        Pace::note(&self.pace.step, micros(&step));
+        self.pace.step.note(micros(&step));
         breathe();
         if pass % TEMPLATE_PASSES == 0 {
             self.sweep_templates();
@@ -152,7 +183,7 @@ impl Entries {
             _ => {
                 let late = now.saturating_sub(entry.clock.deadline());
                 if self.expire(guard, entry) {
-                    Pace::note(&self.pace.lag, time::to_milliseconds(late));
+                    self.pace.lag.note(time::to_milliseconds(late));
                 }
                 NEVER
             }

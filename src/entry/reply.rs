@@ -6,19 +6,27 @@ use super::{
     table::{fold, Entries, EntryNode, BY_REPLY, BY_REPLY_ADDRESS},
     Entry,
 };
-use crate::{addr::Addr, ike::state::State, kapi::rcu::Guard, server::Method};
+use crate::{
+    addr::{Addr, Transport},
+    ike::state::State,
+    kapi::rcu::Guard,
+    server::Method,
+};
 use kernel::sync::atomic::Relaxed;
 
-/// UDP/RIP:PORT -> CIP:CPORT, an answer of a server whose address is translated.
+/// UDP/RIP:PORT -> CIP:CPORT, an answer of a server whose address is translated; or the same in
+/// TCP.
 #[derive(Clone, Copy)]
 pub(crate) struct Reply {
+    /// What carries it.
+    pub(crate) transport: Transport,
     /// Address of the server (RIP).
     pub(crate) server: Addr,
     /// Address of the initiator (CIP).
     pub(crate) client: Addr,
-    /// UDP port of the initiator.
+    /// Port of the initiator.
     pub(crate) client_port: u16,
-    /// UDP port of the server, and of the service.
+    /// Port of the server, and of the service.
     pub(crate) port: u16,
 }
 
@@ -33,7 +41,8 @@ pub(crate) enum Found<'g> {
 impl Entry {
     /// Whether answers of its server come with this.
     fn is_answered_by(&self, reply: &Reply) -> bool {
-        self.flow.client_port == reply.client_port
+        self.flow.transport == reply.transport
+            && self.flow.client_port == reply.client_port
             && self.flow.vip_port == reply.port
             && self.is_answered_from(&reply.server, &reply.client)
     }
@@ -45,7 +54,7 @@ impl Entry {
 }
 
 impl Entries {
-    /// The entry that an answer in UDP belongs to.
+    /// The entry that an answer with ports belongs to.
     pub(crate) fn by_reply<'g>(
         &'g self,
         guard: &'g Guard,
@@ -118,7 +127,8 @@ impl Entries {
 
     pub(super) fn reply_hash(&self, reply: &Reply) -> u32 {
         let ports = u64::from(reply.client_port) << 16 | u64::from(reply.port);
+        let transport = u64::from(reply.transport.number());
         let address = self.pair_hash(&reply.server, &reply.client);
-        fold(self.key.hash3([address, ports, 0]))
+        fold(self.key.hash3([address, ports, transport]))
     }
 }

@@ -160,13 +160,14 @@ impl Heap {
 #[kunit_tests(ipvs_ipsec_soft)]
 mod tests {
     use super::*;
-    use crate::addr::Addr;
+    use crate::addr::{Addr, Transport};
 
     fn overdue(since: u64) -> Overdue {
         let address = Addr::V4([192, 0, 2, 1]);
         Overdue {
             since,
             flow: Flow {
+                transport: Transport::Udp,
                 client: address,
                 client_port: 500,
                 vip: address,

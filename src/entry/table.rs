@@ -162,6 +162,7 @@ impl Entries {
         let (client, vip) = (&flow.client, &flow.vip);
         let is_translated = server.is_translated();
         let reply = Reply {
+            transport: flow.transport,
             server: server.address,
             client: *client,
             client_port: flow.client_port,
@@ -383,8 +384,9 @@ impl Entries {
     #[inline]
     fn flow_hash(&self, flow: &Flow) -> u32 {
         let ports = u64::from(flow.client_port) << 16 | u64::from(flow.vip_port);
+        let transport = u64::from(flow.transport.number());
         let address = self.pair_hash(&flow.client, &flow.vip);
-        fold(self.key.hash3([address, ports, 0]))
+        fold(self.key.hash3([address, ports, transport]))
     }
 
     fn spi_hash(&self, vip: &Addr, spi: u64) -> u32 {

@@ -9,7 +9,7 @@ use super::{
     Binding,
 };
 use crate::{
-    addr::{Addr, Flow},
+    addr::{Addr, Flow, Transport},
     ike::{header::Header, state::State},
     kapi::{
         rcu::{Barrier, Guard},
@@ -32,6 +32,7 @@ mod tests {
 
     fn flow(client: u8, port: u16) -> Flow {
         Flow {
+            transport: Transport::Udp,
             client: Addr::V4([192, 0, 2, client]),
             client_port: port,
             vip: VIP,
@@ -221,6 +222,7 @@ mod tests {
     #[test]
     fn answers_are_found_where_addresses_are_translated() -> Result {
         let reply = |client, client_port| Reply {
+            transport: Transport::Udp,
             server: RIP,
             client: flow(client, 0).client,
             client_port,

@@ -27,7 +27,7 @@ use crate::{
     },
     netns::Netns,
     proto::{
-        number::{AH, ESP, GRE, IPIP, IPV6, UDP},
+        number::{AH, ESP, GRE, IPIP, IPV6, TCP, UDP},
         quote::Quote,
         Payload,
     },
@@ -105,15 +105,17 @@ pub(crate) fn outgoing<'g>(
     let quote = Quote::of(packet.family(), packet)?;
     let (entries, now) = (&netns.entries, time::jiffies());
     let found = match quote.protocol {
-        UDP => {
+        UDP | TCP => {
             let ports = quote.ports(packet)?;
             let reply = Reply {
+                transport: ports.transport,
                 server: quote.destination,
                 client: quote.source,
                 client_port: ports.source,
                 port: ports.destination,
             };
-            if entries.has_encap() && reply.port == ike::NATT_PORT {
+            let may_be_wrapped = quote.protocol == UDP && reply.port == ike::NATT_PORT;
+            if may_be_wrapped && entries.has_encap() {
                 if let Some(told) = wrapped(entries, guard, packet, &quote) {
                     return Some(told);
                 }
@@ -153,13 +155,14 @@ fn initiator<'g>(
         End::Destination => (quote.destination, quote.source),
     };
     let entry = match quote.protocol {
-        UDP => {
+        UDP | TCP => {
             let ports = quote.ports(packet)?;
             let (client_port, vip_port) = match end {
                 End::Source => (ports.source, ports.destination),
                 End::Destination => (ports.destination, ports.source),
             };
             let flow = Flow {
+                transport: ports.transport,
                 client,
                 client_port,
                 vip,

@@ -101,21 +101,23 @@ fn find<'g>(
     let (entries, now) = (&netns.entries, time::jiffies());
     let (server, client) = (packet.source(), packet.destination());
     let related = || entries.by_reply_address(guard, &server, &client, now);
-    if carrier != Carrier::Udp {
+    if matches!(carrier, Carrier::Esp | Carrier::Ah) {
         return related().map(|found| (found, false));
     }
     let Ports {
+        transport,
         source,
         destination,
-    } = Ports::of(packet)?;
+    } = packet.ports()?;
     let reply = Reply {
+        transport,
         server,
         client,
         client_port: destination,
         port: source,
     };
     let found = entries.by_reply(guard, &reply, now);
-    if !entries.has_encap() || !proto::is_esp_in_udp(packet) {
+    if !entries.has_encap() || carrier != Carrier::Udp || !proto::is_esp_in_udp(packet) {
         return found.map(|found| (found, false));
     }
     // The flow on 4500 may be that of IKE only, while the initiator speaks ESP.

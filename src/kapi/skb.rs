@@ -11,10 +11,10 @@ pub(crate) use wrap::Shim;
 
 use super::{bindings, route::Route, Net};
 use crate::{
-    addr::{Addr, Family},
+    addr::{Addr, Family, Transport},
     ike::header::Header,
     ipv6,
-    proto::{self, number::UDP, Payload},
+    proto::{self, Payload, Ports},
 };
 use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{num::casts::u32_as_usize, prelude::*};
@@ -149,8 +149,18 @@ impl<'a> Packet<'a> {
 
     /// The IKE message that it is a server's reply with, if it is one.
     pub(crate) fn ike_reply(&self) -> Option<Header> {
-        let is_udp = self.protocol == UDP && !self.is_later_fragment();
-        is_udp.then(|| proto::ike_reply(self)).flatten()
+        proto::ike_reply(self.transport()?, self)
+    }
+
+    /// The ports of a packet that has some.
+    pub(crate) fn ports(&self) -> Option<Ports> {
+        Ports::of(self.transport()?, self)
+    }
+
+    /// What carries it, if it begins with the header of that.
+    #[inline]
+    fn transport(&self) -> Option<Transport> {
+        Transport::from_number(self.protocol).filter(|_| !self.is_later_fragment())
     }
 
     /// Whether it is a fragment that has not the beginning of what follows the network header.

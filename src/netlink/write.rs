@@ -6,7 +6,6 @@ use crate::{
     entry::Entry,
     ike::state::State,
     kapi::{genl::Message, skb::Shim, time},
-    proto::number,
     server::Method,
     service::{Key, Member, Service},
     spi::Names,
@@ -170,7 +169,7 @@ pub(super) fn put_entry(
     message.put_bytes(IPVS_IPSEC_A_ENTRY_CLIENT_PORT, &port(flow.client_port))?;
     message.put_bytes(IPVS_IPSEC_A_ENTRY_SERVICE, flow.vip.as_bytes())?;
     message.put_bytes(IPVS_IPSEC_A_ENTRY_SERVICE_PORT, &port(flow.vip_port))?;
-    message.put_u32(IPVS_IPSEC_A_ENTRY_PROTOCOL, number::UDP.into())?;
+    message.put_u32(IPVS_IPSEC_A_ENTRY_PROTOCOL, flow.transport.number().into())?;
     message.put_bytes(IPVS_IPSEC_A_ENTRY_SERVER, entry.server.address.as_bytes())?;
     message.put_u32(
         IPVS_IPSEC_A_ENTRY_METHOD,

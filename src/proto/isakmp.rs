@@ -3,7 +3,7 @@
 //! UDP on the ports of IKE (pure). RFC 768, RFC 7296 section 2.
 
 use super::{natt, Payload, Ports, Protocol, Traffic};
-use crate::{ike, reason::Reason};
+use crate::{addr::Transport, ike, reason::Reason};
 
 /// Bytes of a UDP header.
 pub(super) const UDP_LEN: usize = 8;
@@ -37,6 +37,7 @@ impl Protocol for Isakmp {
             return Err(Reason::Truncated);
         };
         let ports = Ports {
+            transport: Transport::Udp,
             source: u16::from_be_bytes([s0, s1]),
             destination: u16::from_be_bytes([d0, d1]),
         };

@@ -6,6 +6,8 @@
 pub const ICMP: u8 = 1;
 /// IPv4 in IP.
 pub const IPIP: u8 = 4;
+/// TCP.
+pub const TCP: u8 = 6;
 /// UDP.
 pub const UDP: u8 = 17;
 /// IPv6 in IP.

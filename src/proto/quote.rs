@@ -4,7 +4,7 @@
 
 use super::{number, Payload, Ports};
 use crate::{
-    addr::{Addr, Family},
+    addr::{Addr, Family, Transport},
     ipv6,
 };
 
@@ -90,12 +90,14 @@ impl Quote {
         })
     }
 
-    /// The UDP ports of the packet that is quoted.
+    /// The ports of the packet that is quoted.
     pub fn ports(&self, icmp: &impl Payload) -> Option<Ports> {
-        Ports::of(&From {
+        let transport = Transport::from_number(self.protocol)?;
+        let header = From {
             payload: icmp,
             begin: self.transport,
-        })
+        };
+        Ports::of(transport, &header)
     }
 }
 

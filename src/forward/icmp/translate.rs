@@ -7,9 +7,16 @@ use crate::{
     addr::{Addr, Family},
     checksum,
     kapi::skb::Packet,
-    proto::{number::UDP, quote::Quote, Payload},
+    proto::{
+        number::{TCP, UDP},
+        quote::Quote,
+        Payload,
+    },
     reason::Reason,
 };
+
+/// Bytes of a transport header up to the end of the checksum of TCP, which is behind that of UDP.
+const TRANSPORT_LEN: usize = 18;
 
 /// Writes another address into a packet that is quoted. The checksums of the quoted headers and of
 /// ICMP follow.
@@ -19,7 +26,7 @@ pub(super) fn translate(
     end: End,
     address: &Addr,
 ) -> Result<(), Reason> {
-    let len = packet.available().min(quote.transport + 8);
+    let len = packet.available().min(quote.transport + TRANSPORT_LEN);
     let writable = packet.make_writable(packet.header_len() + len);
     writable.map_err(|_| Reason::NoMemory)?;
     let old = match end {
@@ -42,8 +49,12 @@ pub(super) fn translate(
     if packet.family() == Family::V4 {
         patch.sum(packet, quote.network + 10, old, new);
     }
-    if quote.protocol == UDP && packet.array(quote.transport + 6) != Some([0, 0]) {
-        patch.sum(packet, quote.transport + 6, old, new);
+    match quote.protocol {
+        UDP if packet.array(quote.transport + 6) != Some([0, 0]) => {
+            patch.sum(packet, quote.transport + 6, old, new);
+        }
+        TCP => patch.sum(packet, quote.transport + 16, old, new),
+        _ => {}
     }
     patch.finish(packet);
     Ok(())

@@ -4,7 +4,7 @@
 
 use super::{Bytes, Packet};
 use crate::{
-    addr::{Addr, Family},
+    addr::{Addr, Family, Transport},
     kapi::bindings,
     proto::{number, Payload},
 };
@@ -13,9 +13,9 @@ use kernel::{error::to_result, prelude::*};
 /// Bytes of an IPv4 header without options.
 const IPV4_LEN: usize = 20;
 
-/// Bytes of a UDP header, and where its checksum stands.
-const UDP_LEN: usize = 8;
-const UDP_CHECKSUM: usize = 6;
+/// Bytes of a transport header up to the end of its checksum, and where that stands.
+const UDP_SUM: (usize, usize) = (8, 6);
+const TCP_SUM: (usize, usize) = (18, 16);
 
 /// One end of a packet.
 #[derive(Clone, Copy)]
@@ -53,12 +53,12 @@ impl Packet<'_> {
         Ok(())
     }
 
-    /// Sends the packet to another address of its family. The checksums of IP and UDP follow.
+    /// Sends the packet to another address of its family. The checksums of IP, UDP and TCP follow.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` when the packet is shared and cannot be copied; `EINVAL` if it has less than a UDP
-    /// header, or for an address of the other family.
+    /// `ENOMEM` when the packet is shared and cannot be copied; `EINVAL` if its transport header
+    /// ends before the checksum does, or for an address of the other family.
     pub(crate) fn set_destination(&mut self, to: &Addr) -> Result {
         self.set_address(End::Destination, to)
     }
@@ -73,11 +73,14 @@ impl Packet<'_> {
     }
 
     fn set_address(&mut self, end: End, to: &Addr) -> Result {
-        let has_udp = self.protocol == number::UDP && !self.is_later_fragment();
-        let udp_len = if has_udp { UDP_LEN } else { 0 };
-        self.make_writable(self.header_len() + udp_len)?;
-        if has_udp {
-            self.replace_udp_pseudo_header(end, to)?;
+        let sum = self.transport().map(|transport| match transport {
+            Transport::Udp => UDP_SUM,
+            Transport::Tcp => TCP_SUM,
+        });
+        let (len, place) = sum.unwrap_or((0, 0));
+        self.make_writable(self.header_len() + len)?;
+        if sum.is_some() {
+            self.replace_pseudo_header(place, end, to)?;
         }
         let skb = self.as_ptr();
         // SAFETY: The header is there, and ours alone since `make_writable`.
@@ -108,24 +111,26 @@ impl Packet<'_> {
         Ok(())
     }
 
-    /// Makes the UDP checksum right for another address. None stays none, and a sum of zero is
-    /// written as ones (RFC 768).
-    fn replace_udp_pseudo_header(&mut self, end: End, to: &Addr) -> Result {
+    /// Makes the checksum at `place` in UDP or TCP right for another address. In UDP none stays
+    /// none, and a sum of zero is written as ones (RFC 768).
+    fn replace_pseudo_header(&mut self, place: usize, end: End, to: &Addr) -> Result {
+        let is_udp = self.protocol == number::UDP;
         let from = match end {
             End::Source => self.source(),
             End::Destination => self.destination(),
         };
         let skb = self.as_ptr();
-        // SAFETY: `make_writable` has seen to it that the UDP header is linear and ours alone.
+        // SAFETY: `make_writable` has seen to it that the header is linear up to the end of its
+        // checksum, and ours alone.
         let sum = unsafe {
             let header = bindings::ipvs_ipsec_skb_network_header(skb);
-            header.add(self.header_len() + UDP_CHECKSUM).cast::<u16>()
+            header.add(self.header_len() + place).cast::<u16>()
         };
         // SAFETY: As above; the sum may lie at any address.
         unsafe {
             let is_partial = bindings::ipvs_ipsec_skb_is_partial(skb);
             let mut new = sum.read_unaligned();
-            if new == 0 && !is_partial {
+            if is_udp && new == 0 && !is_partial {
                 return Ok(());
             }
             match (&from, to) {
@@ -152,7 +157,7 @@ impl Packet<'_> {
                 }
                 _ => return Err(EINVAL),
             }
-            if new == 0 && !is_partial {
+            if is_udp && new == 0 && !is_partial {
                 new = u16::MAX;
             }
             sum.write_unaligned(new);
