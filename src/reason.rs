@@ -17,6 +17,7 @@ pub enum Reason {
     IkeLength,
     IkeExchange,
     IkeSpi,
+    IkePayload,
     IkeNoEntry,
     IkeResponderSpi,
     EspMalformed,
@@ -48,6 +49,7 @@ impl From<Fault> for Reason {
             Fault::Length => Reason::IkeLength,
             Fault::Exchange => Reason::IkeExchange,
             Fault::Spi => Reason::IkeSpi,
+            Fault::Payload => Reason::IkePayload,
         }
     }
 }

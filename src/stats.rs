@@ -75,6 +75,7 @@ fn drop_attribute(reason: Reason) -> u32 {
         Reason::IkeLength => IPVS_IPSEC_A_COUNTERS_DROP_IKE_LENGTH,
         Reason::IkeExchange => IPVS_IPSEC_A_COUNTERS_DROP_IKE_EXCHANGE,
         Reason::IkeSpi => IPVS_IPSEC_A_COUNTERS_DROP_IKE_SPI,
+        Reason::IkePayload => IPVS_IPSEC_A_COUNTERS_DROP_IKE_PAYLOAD,
         Reason::IkeNoEntry => IPVS_IPSEC_A_COUNTERS_DROP_IKE_NO_ENTRY,
         Reason::IkeResponderSpi => IPVS_IPSEC_A_COUNTERS_DROP_IKE_RESPONDER_SPI,
         Reason::EspMalformed => IPVS_IPSEC_A_COUNTERS_DROP_ESP_MALFORMED,

@@ -21,6 +21,8 @@ pub enum Fault {
     Exchange,
     /// The initiator SPI is zero.
     Spi,
+    /// A payload shorter than its header, longer than what is left of the message, or one too many.
+    Payload,
 }
 
 /// What the director needs to know of a well-formed message.

@@ -4,7 +4,10 @@
 
 use super::{esp, Payload, Ports, Traffic};
 use crate::{
-    ike::header::{self, Header},
+    ike::{
+        header::{self, Fault, Header},
+        payload::Chain,
+    },
     reason::Reason,
 };
 
@@ -59,6 +62,7 @@ fn esp_in_udp(datagram: &impl Payload, offset: usize, ports: Ports) -> Result<Tr
 fn ike(datagram: &impl Payload, offset: usize, ports: Ports) -> Result<Traffic, Reason> {
     let bytes = datagram.array::<{ header::LEN }>(offset);
     let header = Header::parse(bytes.as_ref(), datagram.available().saturating_sub(offset))?;
+    Chain::of(&bytes.ok_or(Fault::Short)?).check(datagram, offset)?;
     Ok(Traffic::Ike(ports, header))
 }
 
@@ -74,7 +78,7 @@ mod tests {
 
     const IKE_SA_INIT: [u8; 28] = [
         7, 7, 7, 7, 7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, //
-        33, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 28,
+        0, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 28,
     ];
 
     #[test]
@@ -95,6 +99,18 @@ mod tests {
         let mut marked = Packet::new(&[0; 4]).and(&IKE_SA_INIT);
         marked[31] = 29; // one more than is there
         assert_eq!(traffic(4500, &marked), Err(Reason::IkeLength));
+    }
+
+    #[test]
+    fn the_payloads_are_looked_for_behind_the_marker() {
+        let mut marked = Packet::new(&[0; 4]).and(&IKE_SA_INIT).and(&[0, 0, 0, 4]);
+        marked[4 + 16] = 33;
+        marked[4 + 27] = 32;
+        assert!(matches!(traffic(4500, &marked), Ok(Traffic::Ike(..))));
+        assert!(matches!(traffic(500, &marked[4..]), Ok(Traffic::Ike(..))));
+        marked[4 + 31] = 5;
+        assert_eq!(traffic(4500, &marked), Err(Reason::IkePayload));
+        assert_eq!(traffic(500, &marked[4..]), Err(Reason::IkePayload));
     }
 
     #[test]
