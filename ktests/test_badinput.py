@@ -18,16 +18,21 @@ from kt.kmsg import KernelLog
 from kt.memory import given_back, in_use
 from kt.packets import (
     AH,
+    ENCRYPTED,
+    ENCRYPTED_FRAGMENT,
+    ENCRYPTION,
     ESP,
     IKE_PORT,
     INFORMATIONAL,
     NATT_PORT,
     NON_ESP_MARKER,
+    SECURITY_ASSOCIATION,
     UDP,
     V1,
     V2,
     Initiator,
     ah,
+    chain,
     esp,
     fragments,
     ike,
@@ -82,6 +87,59 @@ BROKEN = {
         "drop-ike-exchange",
     ),
     "Quick Mode without responder SPI": (on500(ike(ISPI, 0, 32, version=V1)), "drop-ike-exchange"),
+    "payload of 0 bytes": (on500(ike(ISPI, next_payload=33)), "drop-ike-payload"),
+    "payload of 3 bytes": (
+        on500(ike(ISPI, next_payload=33, body=bytes.fromhex("00000003"))),
+        "drop-ike-payload",
+    ),
+    "payload of 3 bytes on 4500": (
+        marked(ike(ISPI, RSPI, 35, next_payload=33, body=bytes.fromhex("00000003"))),
+        "drop-ike-payload",
+    ),
+    "payload cut in its header": (
+        on500(ike(ISPI, next_payload=33, body=bytes(3))),
+        "drop-ike-payload",
+    ),
+    "payload that is not there": (
+        on500(ike(ISPI, next_payload=33, body=b"")),
+        "drop-ike-payload",
+    ),
+    "payload one byte too long": (
+        on500(ike(ISPI, next_payload=33, body=chain(b"", b"12")[:-1])),
+        "drop-ike-payload",
+    ),
+    "payload that ends behind the message": (
+        on500(ike(ISPI, length=28 + 63)),
+        "drop-ike-payload",
+    ),
+    "payload of IKEv1 too long": (
+        on500(ike(ISPI, version=V1, exchange=2, length=28 + 63)),
+        "drop-ike-payload",
+    ),
+    "largest payload": (
+        on500(ike(ISPI, next_payload=33, body=bytes.fromhex("0000ffff") + bytes(60))),
+        "drop-ike-payload",
+    ),
+    "second payload too short": (
+        on500(ike(ISPI, next_payload=33, body=chain(b"1", last=40) + bytes(4))),
+        "drop-ike-payload",
+    ),
+    "129 payloads": (
+        on500(ike(ISPI, next_payload=33, body=chain(*[b""] * 129))),
+        "drop-ike-payload",
+    ),
+    "encrypted payload too long": (
+        marked(ike(ISPI, RSPI, 35, next_payload=46, body=bytes.fromhex("23000009") + bytes(4))),
+        "drop-ike-payload",
+    ),
+    "encrypted payload of IKEv2 in IKEv1": (
+        on500(ike(ISPI, RSPI, 32, version=V1, next_payload=46, body=chain(b"", last=8))),
+        "drop-ike-payload",
+    ),
+    "flag of IKEv1 in IKEv2": (
+        on500(ike(ISPI, RSPI, 35, flags=ENCRYPTION, next_payload=33, body=b"\xff" * 16)),
+        "drop-ike-payload",
+    ),
     "initiator SPI 0 on 4500": (marked(ike(0)), "drop-ike-spi"),
     "initiator SPI 0 with a responder's": (marked(ike(0, RSPI, 35)), "drop-ike-spi"),
     "UDP header of 7 bytes": ((UDP, udp(500, IKE_PORT, b"")[:7]), "drop-truncated"),
@@ -167,7 +225,59 @@ def test_every_known_exchange_passes_on_an_entry(bench: Bench) -> None:
 def test_ike_with_bytes_behind_its_length_passes(bench: Bench) -> None:
     """The length field may be below what arrived, not above."""
     client = bench.client()
-    bench.server_of(client.udp(IKE_PORT, ike(client.ispi, length=28, body=bytes(100))))
+    bench.server_of(client.udp(IKE_PORT, ike(client.ispi) + bytes(100)))
+
+
+SEALED = {
+    "SK": ike(ISPI, RSPI, 35, next_payload=ENCRYPTED, body=chain(b"\xff" * 32, last=35)),
+    "SKF": ike(ISPI, RSPI, 35, next_payload=ENCRYPTED_FRAGMENT, body=chain(b"\xff" * 32, last=35)),
+    "SK behind another": ike(
+        ISPI,
+        RSPI,
+        INFORMATIONAL,
+        next_payload=SECURITY_ASSOCIATION,
+        body=chain(b"1", last=ENCRYPTED) + chain(b"\xff" * 32, last=41),
+    ),
+    "encrypted message of IKEv1": ike(
+        ISPI, RSPI, 32, version=V1, flags=ENCRYPTION, next_payload=8, body=b"\xff" * 32
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SEALED)
+def test_what_is_encrypted_is_not_walked(bench: Bench, case: str) -> None:
+    """What is inside, or what it is said to begin with, is between initiator and server."""
+    client, server = bench.established()
+    assert bench.server_of(client.udp(IKE_PORT, SEALED[case])) == server
+
+
+WELL_FORMED = {
+    "no payload": ike(ISPI, next_payload=0, body=b""),
+    "payload without content": ike(ISPI, next_payload=33, body=chain(b"")),
+    "payloads of odd lengths": ike(ISPI, next_payload=33, body=chain(b"1", b"123", b"", b"12")),
+    "128 payloads": ike(ISPI, next_payload=33, body=chain(*[b""] * 128)),
+    "padding, as libreswan has it": ike(
+        ISPI, exchange=2, version=V1, next_payload=1, body=chain(b"1") + bytes(3)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WELL_FORMED)
+def test_odd_but_well_formed_payloads_pass(bench: Bench, case: str) -> None:
+    client = bench.client()
+    bench.server_of(client.udp(IKE_PORT, WELL_FORMED[case]))
+    assert bench.entry(client)["state"] == "initial"
+
+
+def test_a_payload_header_in_two_pieces_is_read(bench: Bench) -> None:
+    """Fragments of 8 bytes: the header of the second payload lies in two of them."""
+    client = bench.client()
+    body = chain(b"123456", b"12")
+    for there, reason in ((body, "ike"), (body[:-1], "drop-ike-payload")):
+        message = ike(client.ispi, next_payload=SECURITY_ASSOCIATION, body=there)
+        with bench.moved(1) as moved:
+            bench.port.send(fragments(client.udp(IKE_PORT, message), 8))
+        assert verdicts(moved) == {reason: 1}
 
 
 def random_packet(dice: random.Random, client: Initiator) -> bytes:
@@ -183,6 +293,8 @@ def random_packet(dice: random.Random, client: Initiator) -> bytes:
             version=dice.choice([dice.randrange(256), V1, V2, 0x21]),
             length=dice.choice([dice.getrandbits(32), 0, 27, 28, 28 + size, 29 + size, None]),
             body=noise,
+            next_payload=dice.choice([None, None, 0, 33, ENCRYPTED, dice.randrange(256)]),
+            flags=dice.choice([None, None, ENCRYPTION, dice.randrange(256)]),
         )
         message = message[: dice.choice([len(message)] * 4 + [dice.randrange(40)])]
     else:
@@ -211,7 +323,7 @@ def test_random_packets_are_all_accounted_for(bench: Bench) -> None:
         if reason:  # one that begins an IKE SA would give the others an entry
             expected[reason] += 1
             packets.append(packet)
-    assert len(expected) >= 12, "the dice met nearly every reason"
+    assert len(expected) >= 13, "the dice met nearly every reason"
     log = KernelLog()
     counted: Counter[str] = Counter()
     for start in range(0, len(packets), 1000):

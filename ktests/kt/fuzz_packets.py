@@ -25,6 +25,7 @@ from kt.packets import (
     NON_ESP_MARKER,
     UDP,
     Packet,
+    chain,
     fragments,
     parse,
     reassemble,
@@ -46,6 +47,7 @@ MALFORMED = {
     "drop-ike-length",
     "drop-ike-exchange",
     "drop-ike-spi",
+    "drop-ike-payload",
     "drop-esp-malformed",
     "drop-ah-malformed",
 }
@@ -260,6 +262,33 @@ def ike_length(maker: Maker, draft: Draft) -> None:
     size = max(0, len(draft.payload) - draft.ike)
     lies = (0, 27, 28, 29, size - 1, size + 1, size + 4, size + 8, 1 << 16, 1 << 31)
     put(draft, draft.ike + 24, (pick(maker.dice, lies) & 0xFFFFFFFF).to_bytes(4))
+
+
+@change
+def payloads(maker: Maker, draft: Draft) -> None:
+    """A payload of IKE has another length, or another kind follows it."""
+    dice, at = maker.dice, draft.ike + 28
+    for _ in range(dice.randrange(8)):
+        size = int.from_bytes(draft.payload[at + 2 : at + 4])
+        if at + max(4, size) > len(draft.payload):
+            break
+        at += max(4, size)
+    if dice.random() < 0.5:
+        size = len(draft.payload) - at
+        lies = (0, 3, 4, 5, size - 1, size, size + 1, size + 4, 0xFFFF)
+        put(draft, at + 2, (pick(dice, lies) & 0xFFFF).to_bytes(2))
+    else:
+        put(draft, at, bytes([pick(dice, (0, 33, 46, 53, dice.randrange(256)))]))
+
+
+@change
+def many_payloads(maker: Maker, draft: Draft) -> None:
+    """As many payloads of IKE as there may be, or nearly."""
+    if draft.is_udp and len(draft.payload) >= draft.ike + 28:
+        body = chain(*[b""] * pick(maker.dice, (1, 126, 127, 128, 129, 200)))
+        draft.payload[draft.ike + 28 :] = body
+        put(draft, draft.ike + 16, b"\x21")
+        put(draft, draft.ike + 24, (28 + len(body)).to_bytes(4))
 
 
 @change

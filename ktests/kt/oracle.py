@@ -16,13 +16,32 @@ IKEV2 = {34, 35, 36, 37, 38, 39, 40, 41, 43, 44}
 IKEV2_BEGINS = {34, 38}
 IKEV1 = {1, 2, 3, 4, 5, 6, 32, 33}
 IKEV1_BEGINS = {1, 2, 3, 4}
+IKEV2_SEALED = {46, 53}
+PAYLOADS_MAX = 128
+
+
+def payloads(kind: int, body: bytes, *, ikev2: bool) -> bool:
+    """Whether a chain of payloads that begins with one of this kind is well-formed."""
+    for _ in range(PAYLOADS_MAX):
+        if kind == 0:
+            return True
+        if len(body) < 4:
+            return False
+        following, size = body[0], int.from_bytes(body[2:4])
+        if not 4 <= size <= len(body):
+            return False
+        if ikev2 and kind in IKEV2_SEALED:
+            return True
+        kind, body = following, body[size:]
+    return kind == 0
 
 
 def ike(message: bytes) -> str:
     """IKE: its verdict without entry, "" for one that begins an IKE SA."""
     if len(message) < 28:
         return "drop-ike-short"
-    ispi, rspi, _, version, exchange, _, _, length = struct.unpack_from("!QQBBBBII", message)
+    header = struct.unpack_from("!QQBBBBII", message)
+    ispi, rspi, first, version, exchange, flags, _, length = header
     if version >> 4 not in (1, 2):
         return "drop-ike-version"
     if not 28 <= length <= len(message):
@@ -31,10 +50,12 @@ def ike(message: bytes) -> str:
         return "drop-ike-exchange"
     if ispi == 0:
         return "drop-ike-spi"
-    if rspi == 0:
-        begins = IKEV1_BEGINS if version >> 4 == 1 else IKEV2_BEGINS
-        return "" if exchange in begins else "drop-ike-exchange"
-    return "drop-ike-no-entry"
+    if rspi == 0 and exchange not in (IKEV1_BEGINS if version >> 4 == 1 else IKEV2_BEGINS):
+        return "drop-ike-exchange"
+    encrypted = version >> 4 == 1 and flags & 1
+    if not encrypted and not payloads(first, message[28:length], ikev2=version >> 4 == 2):
+        return "drop-ike-payload"
+    return "drop-ike-no-entry" if rspi else ""
 
 
 def esp_in_udp(message: bytes) -> str:

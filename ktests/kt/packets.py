@@ -17,6 +17,9 @@ IKE_PORT, NATT_PORT = 500, 4500
 ICMP, TCP, UDP, ESP, AH = 1, 6, 17, 50, 51
 IKE_SA_INIT, IKE_AUTH, CREATE_CHILD_SA, INFORMATIONAL = 34, 35, 36, 37
 V1, V2 = 0x10, 0x20
+# Types of payload; those of IKEv1 are others, which no one here looks at.
+SECURITY_ASSOCIATION, ENCRYPTED, ENCRYPTED_FRAGMENT = 33, 46, 53
+INITIATOR, ENCRYPTION = 0x08, 0x01  # flags, of IKEv2 and of IKEv1
 NON_ESP_MARKER = bytes(4)
 KEEPALIVE = b"\xff"
 
@@ -96,6 +99,15 @@ def fragments(packet: bytes, size: int, ident: int = 0x4242) -> list[bytes]:
     ]
 
 
+def chain(*contents: bytes, last: int = 0) -> bytes:
+    """IKE payloads; behind each follows another of the same type, behind the last `last`."""
+    types = [SECURITY_ASSOCIATION] * (len(contents) - 1) + [last]
+    return b"".join(
+        struct.pack("!BBH", following, 0, 4 + len(content)) + content
+        for following, content in zip(types, contents, strict=True)
+    )
+
+
 def ike(
     ispi: int,
     rspi: int = 0,
@@ -104,11 +116,20 @@ def ike(
     version: int = V2,
     length: int | None = None,
     body: bytes = bytes(64),
-    next_payload: int = 33,
+    next_payload: int | None = None,
+    flags: int | None = None,
     message_id: int = 0,
-    flags: int = 0x08,
 ) -> bytes:
-    """An IKE message: its header and `body`, 8 bytes of it at most read by anyone here."""
+    """An IKE message: its header and `body`, of which the payloads are walked and no more is read.
+
+    Unless `next_payload` tells what body begins with, it is made to be one payload of its size:
+    four bytes of it become that payload's header.
+    """
+    if next_payload is None:
+        next_payload = SECURITY_ASSOCIATION if len(body) >= 4 else 0
+        body = chain(body[4:]) if len(body) >= 4 else body
+    if flags is None:
+        flags = INITIATOR if version == V2 else 0
     size = 28 + len(body) if length is None else length
     return (
         struct.pack(
@@ -118,7 +139,7 @@ def ike(
             next_payload,
             version,
             exchange,
-            flags if version == V2 else 0,
+            flags,
             message_id,
             size,
         )
