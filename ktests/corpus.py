@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Captures what strongSwan's initiators send to a VIP: seeds for the fuzzer of packets.
+"""Captures what strongSwan's initiators send to a VIP, and what its gateways answer.
+
+Seeds for the fuzzers, and packets that the parsers must find good.
 
     c1 IKEv2                  --+            +-- director 10.0.0.1, VIP on lo: captures
     c2 IKEv1                    |            |
-    c3 behind a NAT of router   +-- router --+-- gw1 10.0.0.11
+    c3 behind a NAT of router   +-- router --+-- gw1 10.0.0.11, answers by router: captures
     c4 AH                       |            |
     c5 large IKE_SA_INIT        |            +-- gw2 10.0.0.12
     c6 IKEv1, ESP in UDP      --+
 
     scripts/vm run --smp 2 --mem 3G --out ktests/corpus -- python3 ktests/corpus.py
 
-Each client brings its tunnel up, pings, rekeys and takes it down. The file is $OUT/initiators.pcap.
+Each client brings its tunnel up, pings, rekeys and takes it down. The files are
+$OUT/initiators.pcap and $OUT/responders.pcap, both of the same tunnels.
 """
 
 from __future__ import annotations
@@ -76,12 +79,12 @@ def configure(lab: Lab) -> None:
 
 
 def kind(packet: Packet) -> str:
-    """What a packet carries."""
+    """What a packet carries, told by the port of the VIP."""
     if packet.offset:
         return "rest of a packet"
     if packet.protocol != UDP:
         return {ESP: "ESP", AH: "AH"}[packet.protocol]
-    port, message = packet.ports[1], packet.payload[8:]
+    port, message = packet.ports[packet.dst == VIP], packet.payload[8:]
     if message == KEEPALIVE:
         return "keepalive"
     if port == NATT_PORT and not message.startswith(NON_ESP_MARKER):
@@ -92,20 +95,29 @@ def kind(packet: Packet) -> str:
 
 def chosen(packets: list[Packet]) -> list[Packet]:
     """The first few of each kind of each client."""
-    seen: Counter[tuple[str, str]] = Counter()
+    seen: Counter[tuple[str, str, str]] = Counter()
     found = []
     for packet in packets:
-        seen[packet.src, kind(packet)] += 1
-        if seen[packet.src, kind(packet)] <= EACH:
+        what = packet.src, packet.dst, kind(packet)
+        seen[what] += 1
+        if seen[what] <= EACH:
             found.append(packet)
     return found
+
+
+def write(name: str, packets: list[Packet]) -> None:
+    """A file of some of them, and what is in it."""
+    file, found = Path(os.environ.get("OUT", "."), name), chosen(packets)
+    write_pcap(file, (packet.raw for packet in found))
+    print(f"{file}: {len(found)} packets, {file.stat().st_size} bytes")
+    print(*(f"  {n:2} {what}" for what, n in sorted(Counter(map(kind, found)).items())), sep="\n")
 
 
 def main() -> None:
     """Everything, from the empty topology to the file."""
     with tempfile.TemporaryDirectory() as folder, Lab(Path(folder), clients=6) as lab:
         configure(lab)
-        capture = Capture(lab.director, "lan")
+        capture, answers = Capture(lab.director, "lan"), Capture(lab.router, "lan")
         packets: list[Packet] = []
 
         def to_vip() -> list[Packet]:
@@ -120,12 +132,10 @@ def main() -> None:
             client.charon.rekey_child()
             client.charon.rekey_ike()
             client.charon.terminate()
-        found = chosen(to_vip())
+        write("initiators.pcap", to_vip())
+        write("responders.pcap", answers.packets(lambda p: p.src == VIP))
         capture.close()
-    file = Path(os.environ.get("OUT", "."), "initiators.pcap")
-    write_pcap(file, (packet.raw for packet in found))
-    print(f"{file}: {len(found)} packets, {file.stat().st_size} bytes")
-    print(*(f"  {n:2} {what}" for what, n in sorted(Counter(map(kind, found)).items())), sep="\n")
+        answers.close()
 
 
 if __name__ == "__main__":
