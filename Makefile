@@ -8,7 +8,7 @@ SHELL := /bin/bash
 # prepared (scripts/kernel) and everything runs in the building root; KERNEL and FLAVOUR choose another than the newest.
 # CHECKERS, kasan or kcsan, makes it one with these on; what is built for it goes to a folder of its own.
 KDIR ?=
-export KERNEL FLAVOUR CHECKERS
+export KERNEL FLAVOUR CHECKERS RUNS
 
 out := build$(CHECKERS:%=/%)
 
@@ -26,7 +26,7 @@ kbuild += M=$(CURDIR) $(if $(V),V=$(V))
 
 .PHONY: help
 help: ## this list
-	@echo 'Targets (and variables: KDIR, KERNEL, FLAVOUR, CHECKERS, ONLY, DESTDIR, V):'
+	@echo 'Targets (and variables: KDIR, KERNEL, FLAVOUR, CHECKERS, ONLY, RUNS, DESTDIR, V):'
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 .PHONY: module
@@ -55,9 +55,14 @@ test: ## everything: host tests, checks, guest tests
 test-debug: ## on kernels with checkers on: everything, a storm, fuzzers, failing allocations; ONLY=part,... for some
 	@scripts/test-debug $(subst $(comma), ,$(ONLY))
 
+.PHONY: fuzz
+fuzz: ## the parsers, ten million inputs from real packets on; RUNS=number for more or fewer
+	@scripts/fuzz
+
 .PHONY: check
 check: ## formats, lints, and that what is generated is fresh
 	@scripts/in-root cargo fmt --all --check
+	@scripts/in-root cargo fmt --all --check --manifest-path fuzz/Cargo.toml
 	@scripts/in-root cargo clippy --quiet --locked --workspace --all-targets -- --deny warnings
 	@scripts/in-root rustfmt --color=never --config-path "$$(scripts/kernel tree)/.rustfmt.toml" --check $$(find src -name '*.rs')
 	@$(kbuild) MO=$(CURDIR)/build/clippy CLIPPY=1 KRUSTFLAGS=-Dwarnings modules

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A packet of any protocol, to an address of a service or from one of its servers.
+//!
+//! The first byte of an input is the IP protocol number.
+
+#![no_main]
+
+#[path = "../../tests/pure/watched.rs"]
+mod watched;
+
+use libfuzzer_sys::fuzz_target;
+use pure::proto::{Carrier, Ports, Traffic, is_esp_in_udp};
+use watched::Watched;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&protocol, bytes)) = input.split_first() else {
+        return;
+    };
+    let packet = Watched::new(bytes);
+    let _ = is_esp_in_udp(&packet);
+    let _ = Carrier::of_reply(protocol, &packet);
+    let Some(carrier) = Carrier::of(protocol, &packet) else {
+        return;
+    };
+    let packet = Watched::new(bytes);
+    let verdict = carrier.parse(&packet);
+    assert!(packet.end() <= bytes.len());
+    let Ok(traffic) = verdict else {
+        return;
+    };
+    assert!(matches!(
+        (carrier, traffic),
+        (
+            Carrier::Udp,
+            Traffic::Ike(..) | Traffic::Keepalive(_) | Traffic::EspInUdp(_)
+        ) | (Carrier::Esp, Traffic::Esp)
+            | (Carrier::Ah, Traffic::Ah)
+    ));
+    if let Traffic::Ike(ports, header) = traffic {
+        assert_eq!(Some(ports), Ports::of(&packet));
+        let begin = if ports.destination == 4500 { 12 } else { 8 };
+        let spis = [header.initiator_spi, header.responder_spi]
+            .map(u64::to_be_bytes)
+            .concat();
+        assert_eq!(bytes[begin..begin + 16], spis);
+        assert!(packet.end() <= usize::from(u16::from_be_bytes([bytes[4], bytes[5]])));
+    }
+    // What a packet is does not depend on what is behind it.
+    let longer = [bytes, &[0xa5; 64]].concat();
+    assert_eq!(carrier.parse(&Watched::new(&longer)), verdict);
+});
