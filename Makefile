@@ -59,6 +59,10 @@ test-debug: ## on kernels with checkers on: everything, a storm, fuzzers, failin
 fuzz: ## the parsers, ten million inputs from real packets on; RUNS=number for more or fewer
 	@scripts/fuzz
 
+.PHONY: miri
+miri: ## the unit tests of the parsers under miri, which rustup gets
+	@scripts/miri
+
 .PHONY: check
 check: ## formats, lints, and that what is generated is fresh
 	@scripts/in-root cargo fmt --all --check
