@@ -60,7 +60,7 @@ fuzz: ## the parsers, ten million inputs from real packets on; RUNS=number for m
 	@scripts/fuzz
 
 .PHONY: miri
-miri: ## the unit tests of the parsers under miri, which rustup gets
+miri: ## the unit tests of the parsers under miri, if the host has it
 	@scripts/miri
 
 .PHONY: check

@@ -10,7 +10,8 @@
 mod watched;
 
 use libfuzzer_sys::fuzz_target;
-use pure::proto::{Carrier, Ports, Traffic, is_esp_in_udp};
+use pure::addr::Transport;
+use pure::proto::{Carrier, Ports, Traffic, ike_reply, is_esp_in_udp};
 use watched::Watched;
 
 fuzz_target!(|input: &[u8]| {
@@ -20,6 +21,9 @@ fuzz_target!(|input: &[u8]| {
     let packet = Watched::new(bytes);
     let _ = is_esp_in_udp(&packet);
     let _ = Carrier::of_reply(protocol, &packet);
+    if let Some(transport) = Transport::from_number(protocol) {
+        let _ = ike_reply(transport, &packet);
+    }
     let Some(carrier) = Carrier::of(protocol, &packet) else {
         return;
     };
@@ -33,12 +37,13 @@ fuzz_target!(|input: &[u8]| {
         (carrier, traffic),
         (
             Carrier::Udp,
-            Traffic::Ike(..) | Traffic::Keepalive(_) | Traffic::EspInUdp(_)
-        ) | (Carrier::Esp, Traffic::Esp)
-            | (Carrier::Ah, Traffic::Ah)
+            Traffic::Ike(..) | Traffic::Keepalive(_) | Traffic::EspInUdp(..)
+        ) | (Carrier::Esp, Traffic::Esp(_))
+            | (Carrier::Ah, Traffic::Ah(_))
+            | (Carrier::Tcp, Traffic::Tcp(..))
     ));
     if let Traffic::Ike(ports, header) = traffic {
-        assert_eq!(Some(ports), Ports::of(&packet));
+        assert_eq!(Some(ports), Ports::of(Transport::Udp, &packet));
         let begin = if ports.destination == 4500 { 12 } else { 8 };
         let spis = [header.initiator_spi, header.responder_spi]
             .map(u64::to_be_bytes)
@@ -46,7 +51,10 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(bytes[begin..begin + 16], spis);
         assert!(packet.end() <= usize::from(u16::from_be_bytes([bytes[4], bytes[5]])));
     }
-    // What a packet is does not depend on what is behind it.
+    // What a packet is does not depend on what is behind it. A segment has no length of its own.
+    if carrier == Carrier::Tcp {
+        return;
+    }
     let longer = [bytes, &[0xa5; 64]].concat();
     assert_eq!(carrier.parse(&Watched::new(&longer)), verdict);
 });

@@ -22,9 +22,10 @@ fn kind(packet: &Packet) -> String {
             format!("IKE exchange {} on {}", message[18], ports.destination)
         }
         Traffic::Keepalive(_) => "keepalive".into(),
-        Traffic::EspInUdp(_) => "ESP in UDP".into(),
-        Traffic::Esp => "ESP".into(),
-        Traffic::Ah => "AH".into(),
+        Traffic::EspInUdp(..) => "ESP in UDP".into(),
+        Traffic::Esp(_) => "ESP".into(),
+        Traffic::Ah(_) => "AH".into(),
+        Traffic::Tcp(..) => "TCP".into(),
     }
 }
 

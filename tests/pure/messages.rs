@@ -160,7 +160,8 @@ prop_compose! {
         source in any::<u16>(),
         port in select(&[PORT, NATT_PORT][..]),
     ) -> Sent {
-        let header = Header { initiator_spi, responder_spi };
+        // The generator's messages have the flag of the initiator, where there is one.
+        let header = Header { initiator_spi, responder_spi, from_responder: false };
         let parts = Parts { version, exchange, header, payloads, encrypted, padding };
         parts.sent((source, port))
     }

@@ -15,7 +15,7 @@ use pure::{
     reason::Reason,
 };
 
-const CARRIERS: [Carrier; 3] = [Carrier::Udp, Carrier::Esp, Carrier::Ah];
+const CARRIERS: [Carrier; 4] = [Carrier::Udp, Carrier::Esp, Carrier::Ah, Carrier::Tcp];
 
 fn verdict(carrier: Carrier, bytes: &[u8]) -> Result<Traffic, Reason> {
     carrier.parse(&Watched::new(bytes))
@@ -166,7 +166,7 @@ proptest! {
         options in vec(any::<[u8; 4]>(), 0..=10),
         source: [u8; 4],
         destination: [u8; 4],
-        protocol: u8,
+        protocol in prop_oneof![select(&[6u8, 17][..]), any::<u8>()],
         content in vec(any::<u8>(), 0..40),
     ) {
         let words = u8::try_from(5 + options.len()).unwrap();
@@ -182,7 +182,8 @@ proptest! {
         prop_assert_eq!(quote.destination, Addr::V4(destination));
         prop_assert_eq!((quote.protocol, quote.transport), (protocol, transport));
         let ports = quote.ports(&Watched::new(&icmp));
-        prop_assert_eq!(ports.is_some(), content.len() >= 4);
+        let has_ports = matches!(protocol, 6 | 17);
+        prop_assert_eq!(ports.is_some(), has_ports && content.len() >= 4);
     }
 
     #[test]
