@@ -153,7 +153,7 @@ def test_the_gateway_may_rekey_too(lab: Lab) -> None:
     client = lab.clients[2]
     home = gateway_of(lab, client)
     before = client.charon.esp_spis()
-    home.charon.swanctl("--rekey", "--child", "net")
+    home.charon.vici("rekey", child="net")
     wait_until(lambda: client.charon.esp_spis() not in ([], before), 15, "new keys")
     works_at(lab, client, home)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""strongSwan daemons, one per namespace, driven by swanctl.
+"""strongSwan daemons, one per namespace, configured by swanctl and driven by vici.
 
 charon's pid file lies in /run, whose name is compiled in, so each daemon gets a
 mount namespace with a /run of its own. Its vici socket exists before charon
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from kt.net import Ns, sh
-from kt.wait import wait_until
+from kt.vici import Vici
+from kt.wait import PATIENCE, wait_until
 
 CHARON = "/usr/lib/ipsec/charon"
 PLUGINS = (
@@ -28,6 +29,7 @@ SECRET = "one secret for all tests"
 GATEWAY_ID = "vpn.example"
 IKE_PROPOSAL = "aes128-sha256-x25519"
 ESP_PROPOSAL, AH_PROPOSAL = "aes128gcm16-x25519", "sha256-x25519"
+VICI_PATIENCE = 40 * PATIENCE
 CHILD = "net"  # name of the CHILD_SA in every configuration
 
 STRONGSWAN_CONF = """
@@ -62,7 +64,7 @@ connections {{
     version = {version}
     local_addrs = {address}
     remote_addrs = {vip}
-    vips = 0.0.0.0
+    {vips}
     proposals = {proposals}
     fragmentation = {fragmentation}
     send_cert = always
@@ -70,21 +72,18 @@ connections {{
     mobike = {mobike}
     keyingtries = 1
     rekey_time = 0
+    {more}
     local {{
       auth = {auth}
       id = {identity}
+      {certificate}
     }}
     remote {{
       auth = {auth}
       id = {gateway_id}
     }}
     children {{
-      {child} {{
-        remote_ts = {inside}
-        {protocol}
-        rekey_time = 0
-      }}
-    }}
+{children}    }}
   }}
 }}
 secrets {{
@@ -92,42 +91,57 @@ secrets {{
 }}
 """
 
+CLIENT_CHILD = """
+      {child} {{
+        remote_ts = {inside}
+        {protocol}
+        rekey_time = 0
+        {more_child}
+      }}
+"""
+
 GATEWAY_CONF = """
 connections {{
-  vpn {{
-    version = 0
+  {name} {{
+    version = {version}
     local_addrs = {vip}
     proposals = {proposals}
     fragmentation = {fragmentation}
     mobike = {mobike}
     send_cert = always
-    pools = inside
+    {pools}
     unique = replace
     rekey_time = 0
+    {more}
     local {{
       auth = {auth}
       id = {gateway_id}
+      {certificate}
     }}
     remote {{
       auth = {auth}
-      id = %any
+      id = {identity}
     }}
     children {{
+{children}    }}
+  }}
+}}
+pools {{
+{pool_sections}}}
+secrets {{
+  ike {{ secret = "{secret}" }}
+}}
+"""
+
+
+GATEWAY_CHILD = """
       {child} {{
         local_ts = {inside}
         esp_proposals = {esp}
         ah_proposals = {ah}
         rekey_time = 0
+        {more_child}
       }}
-    }}
-  }}
-}}
-pools {{
-  inside {{ addrs = {pool} }}
-}}
-secrets {{
-  ike {{ secret = "{secret}" }}
-}}
 """
 
 
@@ -135,9 +149,10 @@ def client_conf(
     address: str,
     vip: str,
     identity: str,
-    inside: str,
+    inside: str | dict[str, str],
     *,
     name: str = "vpn",
+    vips: str = "0.0.0.0",
     version: int = 2,
     encap: bool = False,
     mobike: bool = True,
@@ -145,50 +160,75 @@ def client_conf(
     auth: str = "psk",
     proposals: str = IKE_PROPOSAL,
     fragmentation: bool = True,
+    certificate: str = "",
+    more: str = "",
+    more_child: str = "",
 ) -> str:
-    """swanctl.conf of an initiator that asks for an inside address."""
+    """swanctl.conf of an initiator that asks for an inside address, or for none (`vips`).
+
+    `inside` is what it reaches, or that by the name of the CHILD SA; `more` and `more_child` are
+    further lines of the connection and of its children.
+    """
     protocol = f"ah_proposals = {AH_PROPOSAL}" if ah else f"esp_proposals = {ESP_PROPOSAL}"
     return CLIENT_CONF.format(
         name=name,
         address=address,
         vip=vip,
         identity=identity,
-        inside=inside,
         version=version,
-        protocol=protocol,
+        vips=f"vips = {vips}" if vips else "",
         encap="yes" if encap else "no",
         mobike="yes" if mobike else "no",
         auth=auth,
         proposals=proposals,
         fragmentation="yes" if fragmentation else "no",
         gateway_id=GATEWAY_ID,
-        child=CHILD,
+        certificate=f"certs = {certificate}" if certificate else "",
+        children=_children(CLIENT_CHILD, inside, protocol=protocol, more_child=more_child),
+        more=more,
         secret=SECRET,
     )
 
 
+def _children(form: str, inside: str | dict[str, str], **values: str) -> str:
+    named = inside if isinstance(inside, dict) else {CHILD: inside}
+    return "".join(form.format(child=child, inside=net, **values) for child, net in named.items())
+
+
 def gateway_conf(
     vip: str,
-    inside: str,
-    pool: str,
+    inside: str | dict[str, str],
+    pool: str | dict[str, str],
     *,
+    name: str = "vpn",
+    identity: str = "%any",
+    version: int = 0,
     mobike: bool = False,
     auth: str = "psk",
     fragmentation: bool = True,
+    certificate: str = "",
+    more: str = "",
+    more_child: str = "",
 ) -> str:
-    """swanctl.conf of a responder that hands out inside addresses of `pool`."""
+    """swanctl.conf of a responder that hands out inside addresses of its pool, or its pools."""
+    pools = pool if isinstance(pool, dict) else {"inside": pool}
     return GATEWAY_CONF.format(
+        name=name,
+        identity=identity,
+        version=version,
         mobike="yes" if mobike else "no",
         auth=auth,
         proposals=IKE_PROPOSAL,
         fragmentation="yes" if fragmentation else "no",
         vip=vip,
-        inside=inside,
-        pool=pool,
-        esp=ESP_PROPOSAL,
-        ah=AH_PROPOSAL,
+        pools=f"pools = {', '.join(pools)}" if pools else "",
+        pool_sections="".join(f"  {n} {{ addrs = {addrs} }}\n" for n, addrs in pools.items()),
         gateway_id=GATEWAY_ID,
-        child=CHILD,
+        certificate=f"certs = {certificate}" if certificate else "",
+        children=_children(
+            GATEWAY_CHILD, inside, esp=ESP_PROPOSAL, ah=AH_PROPOSAL, more_child=more_child
+        ),
+        more=more,
         secret=SECRET,
     )
 
@@ -202,6 +242,7 @@ class Charon:
         self.log_file = self.folder / "charon.log"
         self._socket = self.folder / "charon.vici"
         self._process: subprocess.Popen[str] | None = None
+        self._permanent: list[str] = []
         (self.folder / "run").mkdir(parents=True, exist_ok=True)
         self._env = dict(
             os.environ,
@@ -224,6 +265,7 @@ class Charon:
 
     def start(self) -> None:
         """Start the daemon and give it its configuration."""
+        self._permanent = self.inside_addresses()
         script = f"mount --bind {self.folder}/run /run && exec {CHARON}"
         with open(self.folder / "stderr", "a", encoding="utf-8") as errors:
             self._process = self.ns.start(
@@ -244,7 +286,11 @@ class Charon:
     def _listens(self) -> bool:
         if self._process is None or self._process.poll() is not None:
             raise RuntimeError(f"charon of {self.ns.name} ended:\n{self.log()}")
-        return self._socket.exists() and self.swanctl("--stats", check=False).returncode == 0
+        try:
+            self.vici("version")
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """End the daemon as a power cut would: no DELETE is sent, its SAs are gone."""
@@ -256,7 +302,7 @@ class Charon:
         self._socket.unlink(missing_ok=True)
         (self.folder / "run" / "charon.pid").unlink(missing_ok=True)
         self.ns.ip("xfrm state flush", "xfrm policy flush", "route flush table 220")
-        for address in self.inside_addresses():
+        for address in set(self.inside_addresses()) - set(self._permanent):
             self.ns.ip(f"addr del {address}/32 dev lo")
 
     def swanctl(self, *words: str, check: bool = True, timeout: float = 40):
@@ -271,42 +317,56 @@ class Charon:
             timeout=timeout,
         )
 
-    def initiate(self, timeout: int = 20, name: str = "vpn") -> None:
+    def vici(self, name: str, event: str = "", **values: object):
+        """A command without swanctl: its answer, and the events before it."""
+        with Vici(self._socket, VICI_PATIENCE) as vici:
+            return vici.stream(name, event, **values)
+
+    def initiate(self, timeout: int = 20, name: str = "vpn", child: str = CHILD) -> None:
         """Bring the tunnel up; the log is part of the error when it does not."""
-        done = self.swanctl(
-            "--initiate",
-            "--child",
-            CHILD,
-            "--ike",
-            name,
-            "--timeout",
-            str(timeout),
-            check=False,
-        )
-        if done.returncode != 0:
-            raise AssertionError(
-                f"{self.ns.name}: no tunnel\n{done.stdout}{done.stderr}\n{self.log()}"
-            )
+        answer, _ = self.vici("initiate", child=child, ike=name, timeout=timeout * 1000)
+        if answer["success"] != "yes":
+            raise AssertionError(f"{self.ns.name}: no tunnel: {answer.get('errmsg')}\n{self.log()}")
 
     def initiation_fails(self, timeout: int) -> bool:
         """Whether the tunnel does not come up within so many seconds."""
-        done = self.swanctl("--initiate", "--child", CHILD, "--timeout", str(timeout), check=False)
-        return done.returncode != 0
+        answer, _ = self.vici("initiate", child=CHILD, timeout=timeout * 1000)
+        return answer["success"] != "yes"
 
     def terminate(self, name: str = "vpn") -> None:
         """Take the tunnel down with a DELETE; without waiting for an answer after two seconds."""
-        self.swanctl("--terminate", "--ike", name, "--timeout", "2", "--force", check=False)
+        self.vici("terminate", ike=name, timeout=2000, force="yes")
         wait_until(lambda: not self.list_sas(), 10, f"{self.ns.name}: the tunnel's end")
+
+    def terminate_all(self) -> None:
+        """Take down every tunnel, side by side."""
+        told: set[str] = set()
+
+        def all_gone() -> bool:
+            # One that is just being worked on may be missing in the list; it is counted still.
+            for name in {sa["name"] for sa in self.list_sas()} - told:
+                self.vici("terminate", ike=name, timeout=-1, force="yes")
+                told.add(name)
+            return self.vici("stats")[0]["ikesas"]["total"] == "0"
+
+        wait_until(all_gone, 10, f"{self.ns.name}: the tunnels' end")
+
+    def give(self, kind: str, *files: Path) -> None:
+        """Put keys (`private`) or certificates (`x509`, `x509ca`) where swanctl loads them."""
+        to = self.folder / kind
+        to.mkdir(exist_ok=True)
+        for file in files:
+            (to / file.name).write_bytes(file.read_bytes())
 
     def reconfigure(self, conf: str) -> None:
         """Another swanctl.conf, for the next tunnel."""
         self._write(conf)
         self.swanctl("--load-all", "--noprompt")
 
-    def rekey_ike(self) -> None:
-        """Ask for new keys of the IKE SA; wait for the new SA."""
+    def rekey_ike(self, name: str = "vpn", reauth: bool = False) -> None:
+        """Ask for new keys of the IKE SA, or for a new one; wait for the new SA."""
         before = self.ike_spis()
-        self.swanctl("--rekey", "--ike", "vpn")
+        self.vici("rekey", ike=name, **({"reauth": "yes"} if reauth else {}))
         wait_until(
             lambda: self.ike_spis() not in ([], before) and len(self.ike_spis()) == 1,
             15,
@@ -316,19 +376,15 @@ class Charon:
     def rekey_child(self) -> None:
         """Ask for new keys of the CHILD SA; wait for the new SA."""
         before = self.esp_spis()
-        self.swanctl("--rekey", "--child", CHILD)
+        self.vici("rekey", child=CHILD)
         wait_until(
             lambda: self.esp_spis() not in ([], before), 15, f"{self.ns.name}: a new CHILD SA"
         )
 
     def list_sas(self) -> list[dict[str, Any]]:
-        """The IKE SAs with their children, as swanctl's raw form tells them."""
-        found: list[dict[str, Any]] = []
-        for line in self.swanctl("--list-sas", "--raw").stdout.splitlines():
-            body = line.removeprefix("list-sa event ")
-            if body != line:
-                found.extend(parse_vici(body).values())
-        return found
+        """The IKE SAs with their children."""
+        _, events = self.vici("list-sas", "list-sa")
+        return [{**sa, "name": name} for event in events for name, sa in event.items()]
 
     def ike_spis(self) -> list[str]:
         """Initiator and responder SPI of each IKE SA that is up."""
@@ -368,42 +424,6 @@ class Charon:
             if file.exists():
                 text += file.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-lines:])
-
-
-def parse_vici(text: str) -> dict[str, Any]:
-    """Read swanctl's raw form: `{name {key=value list=[a b] ...}}`."""
-    tokens = re.findall(r"[{}\[\]]|[^\s{}\[\]=]+=?|=", text)
-    position = 0
-
-    def section() -> dict[str, Any]:
-        nonlocal position
-        found: dict[str, Any] = {}
-        while position < len(tokens):
-            token = tokens[position]
-            position += 1
-            if token == "}":
-                break
-            if token.endswith("="):
-                found[token[:-1]] = value()
-            elif position < len(tokens) and tokens[position] == "{":
-                position += 1
-                found[token] = section()
-        return found
-
-    def value() -> Any:
-        nonlocal position
-        if tokens[position] == "[":
-            end = tokens.index("]", position)
-            listed = tokens[position + 1 : end]
-            position = end + 1
-            return listed
-        if tokens[position] == "}" or tokens[position].endswith("="):
-            return ""
-        position += 1
-        return tokens[position - 1]
-
-    position = 1 if tokens and tokens[0] == "{" else 0
-    return section()
 
 
 def start_all(daemons: Iterable[Charon]) -> None:
