@@ -129,6 +129,14 @@ class Host:
         """Another way out."""
         self.ns.ip(*(f"route replace default via {address}" for address in routers.values()))
 
+    def ping(self, count: int, *options: object, to: str = INSIDE) -> tuple[int, str]:
+        """Pings of the inside that were answered, and what ping said."""
+        words = ["ping", "-n", "-c", count, "-i", "0.02", "-W", "2", *options, to]
+        done = self.ns.run(*map(str, words), check=False)
+        text = done.stdout + done.stderr
+        (told,) = [line for line in text.splitlines() if "packets transmitted" in line]
+        return int(told.split(",")[1].split()[0]), text
+
 
 class Server(Host):
     """A host that has the VIPs, a daemon and something to fetch from."""
@@ -137,8 +145,8 @@ class Server(Host):
         super().__init__(network, name, {4: f"10.0.0.{number}", 6: f"fd00::{number}"})
         self.pool = f"10.9.{pool}.0/24"
 
-    def serve(self, folder: Path) -> None:
-        """The VIPs, silent on the LAN; what the daemon shall do; an iperf3 server a client."""
+    def be_silent(self) -> None:
+        """The VIPs, of which the LAN is told nothing."""
         self.ns.sysctl("net/ipv4/conf/all/arp_ignore", 1)
         self.ns.sysctl("net/ipv4/conf/all/arp_announce", 2)
         self.ns.ip(
@@ -146,6 +154,9 @@ class Server(Host):
             f"addr add {VIPS[6]}/128 dev lo nodad",
             f"addr add {INSIDE}/32 dev lo",
         )
+
+    def serve(self, folder: Path) -> None:
+        """What the daemon shall do; an iperf3 server a client."""
         self.charon = Charon(self.ns, folder, gateway_conf("%any", f"{INSIDE}/32", self.pool))
         serve_iperf(self.ns, len(FORMS))
 
@@ -226,14 +237,6 @@ class Client(Host):
         (address,) = self.charon.inside_addresses()
         return address.split(".")[2]
 
-    def ping(self, count: int, *options: object) -> tuple[int, str]:
-        """Pings of the inside that were answered, and what ping said."""
-        words = ["ping", "-n", "-c", count, "-i", "0.02", "-W", "2", *options, INSIDE]
-        done = self.ns.run(*map(str, words), check=False)
-        text = done.stdout + done.stderr
-        (told,) = [line for line in text.splitlines() if "packets transmitted" in line]
-        return int(told.split(",")[1].split()[0]), text
-
     def transfer(self, amount: str) -> None:
         """Have iperf3 take as many bytes to the inside by TCP, and back."""
         port = IPERF_PORT + self.number - 1
@@ -244,25 +247,23 @@ class Client(Host):
             assert "error" not in told, f"{self.name}: {words}: {told['error']}"
 
 
-class MatrixLab:
-    """Everything drawn at the head of this file, the daemons running."""
+class Cluster:
+    """Router, director and gateways as drawn at the head of this file, without their daemons."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, prefix: str) -> None:
         sh("modprobe", "-a", *MODULES)
-        self.network = Network("mx-")
+        self.network = Network(prefix)
         try:
-            self._build(folder)
-            start_all(host.charon for host in (*self.servers, *self.clients))
+            self._build()
         except BaseException:
             self.network.close()
             raise
 
-    def _build(self, folder: Path) -> None:
+    def _build(self) -> None:
         network = self.network
         self.router = network.ns("router")
         self.director = Server(network, "director", 1, pool=3)
         self.gateways = [Gateway(network, f"gw{n}", 10 + n, pool=n) for n in (1, 2)]
-        self.clients = [Client(network, form) for form in FORMS]
         self.servers = [self.director, *self.gateways]
         self.lan_routers = {4: "10.0.0.254", 6: "fd00::fe"}
 
@@ -273,42 +274,39 @@ class MatrixLab:
             ns.sysctl("net/ipv6/conf/all/forwarding", 1)
 
         for server in self.servers:
-            self._attach(server.ns, "lan", server.name)
+            self.attach(server.ns, "lan", server.name)
             server.setup("lan", self.lan_routers)
-            server.serve(folder)
+            server.be_silent()
         for gateway in self.gateways:
             gateway.tunnels_from(self.director)
         for family, vip in VIPS.items():
             self.router.ip(f"route add {vip} via {self.director.addresses[family]}")
-        for client in self.clients:
-            self._attach(client.ns, "wan", client.name)
-            client.setup("wan", {4: "203.0.113.254", 6: "2001:db8:c::fe"})
-            if client.name == "ah":
-                # AH never learns that a packet is too big: icmpv6_notify takes it for an extension
-                # header and tells the protocol after it.
-                client.ns.ip("route replace default via 2001:db8:c::fe mtu 1400")
-            client.charon = Charon(client.ns, folder, client.conf())
 
-    def _attach(self, ns: Ns, side: str, port: str) -> None:
+    def attach(self, ns: Ns, side: str, port: str) -> None:
         """One end of a cable in the router's bridge, the other in `ns`."""
         self.network.link(ns, side, self.router, port)
         self.router.ip(f"link set {port} master {side}")
 
-    def configure(self, way: Way) -> None:
-        """One service with its servers, and the gateways' part in it."""
+    def offer(self, way: Way, scheduler: str = "rr", weights: tuple[int, ...] = (1, 1)) -> None:
+        """One service with its servers, and no entry."""
         servers = [self.director] if way.method == "local" else self.gateways
         more = {"tunnel_type": way.shim} if way.shim else {}
         with Genl(self.director.ns) as genl:
             genl.do("flush")
-            genl.do("service-new", address=VIPS[way.vip], scheduler="rr")
-            for server in servers:
+            genl.do("service-new", address=VIPS[way.vip], scheduler=scheduler)
+            for server, weight in zip(servers, weights, strict=False):
                 genl.do(
                     "server-new",
                     service=VIPS[way.vip],
                     address=server.addresses[way.rip],
                     method=way.method,
+                    weight=weight,
                     **more,
                 )
+
+    def configure(self, way: Way) -> None:
+        """The service, and the gateways' part in it."""
+        self.offer(way)
         routers = self.director.addresses if way.method == "nat" else self.lan_routers
         for gateway in self.gateways:
             gateway.default_by(routers)
@@ -329,6 +327,32 @@ class MatrixLab:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class MatrixLab(Cluster):
+    """Everything drawn at the head of this file, the daemons running."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("mx-")
+        try:
+            self._populate(folder)
+            start_all(host.charon for host in (*self.servers, *self.clients))
+        except BaseException:
+            self.network.close()
+            raise
+
+    def _populate(self, folder: Path) -> None:
+        for server in self.servers:
+            server.serve(folder)
+        self.clients = [Client(self.network, form) for form in FORMS]
+        for client in self.clients:
+            self.attach(client.ns, "wan", client.name)
+            client.setup("wan", {4: "203.0.113.254", 6: "2001:db8:c::fe"})
+            if client.name == "ah":
+                # AH never learns that a packet is too big: icmpv6_notify takes it for an extension
+                # header and tells the protocol after it.
+                client.ns.ip("route replace default via 2001:db8:c::fe mtu 1400")
+            client.charon = Charon(client.ns, folder, client.conf())
 
 
 def reset_counters(ns: Ns) -> dict[str, int]:
