@@ -14,7 +14,7 @@ from kt.bench import Bench
 from kt.dual import FAMILIES, Dual, Family
 from kt.genl import Genl
 from kt.kmsg import KernelLog, bad_lines, excerpt, memory_leaks
-from kt.net import Network, Ns, sh
+from kt.net import Network, Ns
 from kt.tool import Tool
 
 LOG = pytest.StashKey[KernelLog]()
@@ -45,23 +45,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in wanting]
 
 
-# Netfilter patches the kernel's code when a hook is the first of its kind or was the last. QEMU
-# with several processors and without KVM may run what was there before once more ("Oops: int3").
-# Chains that nobody uses keep the code as it is while modules come and go under a flood.
-HOOKED = "".join(
-    f"add table {family} pinned\n"
-    + "".join(
-        f"add chain {family} pinned {hook} {{ type filter hook {hook} priority 0; }}\n"
-        for hook in ("input", "forward", "output")
-    )
-    for family in ("ip", "ip6")
-)
-
-
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Read the log from here on; let bursts of thousands of packets through."""
     session.config.stash[LOG] = KernelLog()
-    sh("nft", "-f", "-", input=HOOKED)
+    module.pin_hooks()
     session.config.stash[BEFORE] = _things()
     Path("/proc/sys/net/core/netdev_max_backlog").write_text("100000\n", encoding="ascii")
 

@@ -10,6 +10,18 @@ from kt.net import sh
 
 NAME = "ip_vs_ipsec"
 
+# Netfilter patches the kernel's code when a hook is the first of its kind or was the last. QEMU
+# with several processors and without KVM may run what was there before once more ("Oops: int3").
+# Chains that nobody uses keep the code as it is while modules come and go under a flood.
+HOOKED = "".join(
+    f"add table {family} pinned\n"
+    + "".join(
+        f"add chain {family} pinned {hook} {{ type filter hook {hook} priority 0; }}\n"
+        for hook in ("input", "forward", "output")
+    )
+    for family in ("ip", "ip6")
+)
+
 
 def file() -> Path:
     """The module's file: IPVS_IPSEC_KO, or the build folder of a source tree."""
@@ -37,3 +49,8 @@ def unload() -> None:
     """rmmod, if it is loaded."""
     if loaded():
         sh("rmmod", NAME)
+
+
+def pin_hooks() -> None:
+    """Have netfilter's hooks in use whatever is loaded."""
+    sh("nft", "-f", "-", input=HOOKED)
