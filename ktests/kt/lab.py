@@ -56,6 +56,15 @@ def gateway_address(number: int) -> str:
     return f"10.0.0.{10 + number}"
 
 
+def on_wan(ns: Ns, address: str) -> None:
+    """An address on the WAN in place of any other, and the way out."""
+    ns.ip(
+        "addr flush dev wan scope global",
+        f"addr add {address}/24 dev wan",
+        "route add default via 203.0.113.254",
+    )
+
+
 class Gateway:
     """A real server: its namespace, its daemon, what reached it."""
 
@@ -101,10 +110,9 @@ class Gateway:
 class Client:
     """An initiator: its namespace and its daemon."""
 
-    def __init__(self, network: Network, number: int) -> None:
-        self.name = f"c{number}"
-        self.number = number
-        self.address = client_address(number)
+    def __init__(self, network: Network, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
         self.ns = network.ns(self.name)
         self.charon: Charon
 
@@ -128,6 +136,10 @@ class Client:
                 return count - int(line.split(",")[1].split()[0])
         return count
 
+    def settle(self) -> None:
+        """The address that is its own."""
+        on_wan(self.ns, self.address)
+
     def gateway_number(self) -> int:
         """Which gateway it is at, told by the inside address it was given."""
         (address,) = self.charon.inside_addresses()
@@ -137,8 +149,10 @@ class Client:
 class Lab:
     """Everything drawn at the head of this file. No daemon runs yet."""
 
-    def __init__(self, folder: Path, clients: int = 2, gateways: int = 2) -> None:
-        self.network = Network("lab-")
+    def __init__(
+        self, folder: Path, clients: int = 2, gateways: int = 2, prefix: str = "lab-"
+    ) -> None:
+        self.network = Network(prefix)
         try:
             self._build(folder, clients, gateways)
         except BaseException:
@@ -149,7 +163,7 @@ class Lab:
         network = self.network
         self.router = network.ns("router")
         self.director = network.ns("director")
-        self.clients = [Client(network, n + 1) for n in range(clients)]
+        self.clients = [Client(network, f"c{n}", client_address(n)) for n in range(1, clients + 1)]
         self.gateways = [Gateway(network, n + 1) for n in range(gateways)]
 
         network.bridge(self.router, "wan", "203.0.113.254/24")
@@ -175,10 +189,7 @@ class Lab:
             )
         for client in self.clients:
             self._attach(client.ns, "wan", client.name)
-            client.ns.ip(
-                f"addr add {client.address}/24 dev wan",
-                "route add default via 203.0.113.254",
-            )
+            client.settle()
             client.charon = Charon(
                 client.ns,
                 folder,

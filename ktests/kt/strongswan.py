@@ -70,6 +70,7 @@ connections {{
     send_cert = always
     encap = {encap}
     mobike = {mobike}
+    dpd_delay = {dpd}
     keyingtries = 1
     rekey_time = 0
     {more}
@@ -161,13 +162,15 @@ def client_conf(
     proposals: str = IKE_PROPOSAL,
     fragmentation: bool = True,
     certificate: str = "",
+    dpd: int = 0,
     more: str = "",
     more_child: str = "",
 ) -> str:
     """swanctl.conf of an initiator that asks for an inside address, or for none (`vips`).
 
-    `inside` is what it reaches, or that by the name of the CHILD SA; `more` and `more_child` are
-    further lines of the connection and of its children.
+    `inside` is what it reaches, or that by the name of the CHILD SA; `dpd` are seconds of silence
+    after which it asks whether the peer is there, 0 is never; `more` and `more_child` are further
+    lines of the connection and of its children.
     """
     protocol = f"ah_proposals = {AH_PROPOSAL}" if ah else f"esp_proposals = {ESP_PROPOSAL}"
     return CLIENT_CONF.format(
@@ -179,6 +182,7 @@ def client_conf(
         vips=f"vips = {vips}" if vips else "",
         encap="yes" if encap else "no",
         mobike="yes" if mobike else "no",
+        dpd=dpd,
         auth=auth,
         proposals=proposals,
         fragmentation="yes" if fragmentation else "no",
@@ -363,22 +367,22 @@ class Charon:
         self._write(conf)
         self.swanctl("--load-all", "--noprompt")
 
-    def rekey_ike(self, name: str = "vpn", reauth: bool = False) -> None:
+    def rekey_ike(self, name: str = "vpn", reauth: bool = False, timeout: float = 15) -> None:
         """Ask for new keys of the IKE SA, or for a new one; wait for the new SA."""
         before = self.ike_spis()
         self.vici("rekey", ike=name, **({"reauth": "yes"} if reauth else {}))
         wait_until(
             lambda: self.ike_spis() not in ([], before) and len(self.ike_spis()) == 1,
-            15,
+            timeout,
             f"{self.ns.name}: a new IKE SA",
         )
 
-    def rekey_child(self) -> None:
+    def rekey_child(self, timeout: float = 15) -> None:
         """Ask for new keys of the CHILD SA; wait for the new SA."""
         before = self.esp_spis()
         self.vici("rekey", child=CHILD)
         wait_until(
-            lambda: self.esp_spis() not in ([], before), 15, f"{self.ns.name}: a new CHILD SA"
+            lambda: self.esp_spis() not in ([], before), timeout, f"{self.ns.name}: a new CHILD SA"
         )
 
     def list_sas(self) -> list[dict[str, Any]]:
