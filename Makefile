@@ -45,6 +45,10 @@ tool: ## build/ipvs-ipsec, the command that configures it
 demo: ## two clients, a director and two gateways in one guest; the verdict goes to build/demo.json
 	@scripts/vm run --out build -- python3 ktests/demo.py
 
+.PHONY: compare
+compare: ## ip_vs and ours side by side, in one guest; the table goes to build/compare.json
+	@scripts/vm run --smp 2 --mem 3G --out build -- python3 ktests/compare.py
+
 .PHONY: test
 test: ## everything: host tests, checks, guest tests
 	@scripts/in-root cargo test --quiet --locked --workspace
