@@ -152,8 +152,8 @@ class CompareLab(Lab):
 
     def hang_up(self, clients: list[Client]) -> None:
         """No tunnel is left, nor half of one; every client is where it belongs."""
-        together(lambda client: client.charon.forget(), clients)
-        together(lambda gateway: gateway.charon.forget(), self.gateways)
+        together(lambda client: client.charon.terminate_all(), clients)
+        together(lambda gateway: gateway.charon.terminate_all(), self.gateways)
         for client in clients:
             client.settle()
 

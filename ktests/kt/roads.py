@@ -55,7 +55,7 @@ def road_conns(client: Host) -> str:
             conn("aggressive", "aggressive.example", version=1, more="aggressive = yes"),
             conn("other-group", proposals="aes128-sha256-ecp256-x25519"),
             conn("two", inside=two),
-            conn("dpd", more="dpd_delay = 1s", more_child="dpd_action = restart"),
+            conn("dpd", dpd=1, more_child="dpd_action = restart"),
             conn("site", "site.example", **site),
             conn("host", "host.example", **host),
             conn("peer", "peer.example", vips="", more="unique = never"),
