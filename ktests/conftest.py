@@ -28,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fuzz", type=int, default=20_000, metavar="N", help="inputs of each fuzzer (20,000)"
     )
+    group.addoption(
+        "--entries", type=int, default=131_072, metavar="N", help="of test_million.py (131,072)"
+    )
     group.addoption("--fuzz-seed", type=int, default=None, help="to see a failure again")
 
 

@@ -20,6 +20,13 @@ from kt.packets import NON_ESP_MARKER, ike
 SPI, OTHER_SPI = 0xC0001234, 0xC0005678
 
 
+@pytest.fixture
+def nat(dual: Dual, side: Family) -> Dual:
+    """One server, its address translated."""
+    dual.configure(side, "nat")
+    return dual
+
+
 @pytest.fixture(params=["dr", "nat"])
 def pair(dual: Dual, side: Family, request: pytest.FixtureRequest) -> Dual:
     """Two servers."""
@@ -33,14 +40,8 @@ def moved(dual: Dual) -> int:
 
 
 def home(dual: Dual, client: Client) -> str:
-    """The server of an established initiator's flow to port 4500."""
-    (entry,) = (
-        e
-        for e in dual.entries()
-        if (e["client"], e["client-port"], e["service-port"]) == (client.address, client.port, 4500)
-    )
-    assert entry["state"] == "established"
-    return entry["server"]
+    """The server of an initiator's flow to port 4500."""
+    return str(dual.entry(client, 4500)["server"])
 
 
 def tunnels(dual: Dual, side: Family) -> Client:
@@ -64,39 +65,55 @@ def test_a_new_port_is_known_by_its_esp(pair: Dual, side: Family) -> None:
 
 def test_a_new_address_is_known_by_its_esp(pair: Dual, side: Family) -> None:
     client = tunnels(pair, side)
-    anew = side.client(77, port=4500)
+    anew = client.at(address=side.client(77).address, port=4500)
     pair.expect(anew.esp_in_udp(OTHER_SPI), drop_esp_in_udp_no_entry=1)
     pair.expect(anew.esp_in_udp(SPI), anew.esp_in_udp(OTHER_SPI), esp_in_udp=2)
     pair.forget(2)
     assert home(pair, anew) == home(pair, client)
-    # And from there to a third: what was seen on the second flow is known too.
+    # What is seen there is known only when IKE has proved that it is the initiator.
     third = side.client(78, port=4500)
+    pair.expect(third.esp_in_udp(OTHER_SPI), drop_esp_in_udp_no_entry=1)
+    pair.expect(anew.natt_later(), anew.esp_in_udp(OTHER_SPI), ike=1, esp_in_udp=1)
     pair.expect(third.esp_in_udp(OTHER_SPI), esp_in_udp=1)
-    pair.forget(1)
+    pair.forget(3)
     assert home(pair, third) == home(pair, client)
 
 
-def test_a_moved_flow_lives_no_longer_than_the_one_it_comes_from(pair: Dual, side: Family) -> None:
-    """ESP proves nothing; IKE from there does."""
-    pair.director.sysctl("net/ipvs_ipsec/isakmp_established_timeout", 100)
+def test_a_moved_flow_is_initial_until_ike_proves_it(pair: Dual, side: Family) -> None:
+    """ESP proves nothing, but keeps it alive."""
     client = tunnels(pair, side)
-    pair.director.sysctl("net/ipvs_ipsec/isakmp_established_timeout", 28_800)
     anew = client.at(port=42_000)
     pair.expect(anew.esp_in_udp(SPI), esp_in_udp=1)
-    assert pair.entry(anew, 4500)["expires"] <= 100_000
+    assert pair.entry(anew, 4500)["state"] == "initial"
+    left = pair.age(anew, 4500)
+    pair.expect(anew.esp_in_udp(OTHER_SPI), esp_in_udp=1)
+    assert left < pair.entry(anew, 4500)["expires"] <= 10_000
     pair.expect(anew.natt_later(), ike=1)
-    pair.forget(2)
-    assert pair.entry(anew, 4500)["expires"] > 28_000_000
+    pair.forget(3)
+    assert pair.entry(anew, 4500)["state"] == "established"
 
 
-def test_answers_find_the_new_port(dual: Dual, side: Family) -> None:
-    dual.configure(side, "nat")
-    tunnels(dual, side)
+def test_an_ike_sa_rekeyed_unseen_is_passed_on(nat: Dual, side: Family) -> None:
+    """And established by what the server answers."""
+    client = tunnels(nat, side)
+    anew = client.at(address=side.client(77).address, ispi=0xABCD, rspi=0xBCDE)
+    nat.expect(anew.esp_in_udp(SPI), anew.natt_later(37), esp_in_udp=1, ike=1)
+    assert nat.entry(anew, 4500)["state"] == "initial"
+    nat.forget(2)
+    answer = NON_ESP_MARKER + ike(anew.ispi, anew.rspi, 37, flags=0x20)
+    nat.answers[0].send([anew.answer(side.rip(), 4500, answer)])
+    nat.back.one()
+    nat.expect(anew.natt_later(37), ike=1)
+    assert nat.entry(anew, 4500)["state"] == "established"
+
+
+def test_answers_find_the_new_port(nat: Dual, side: Family) -> None:
+    tunnels(nat, side)
     anew = side.client(77, port=42_000)
-    dual.expect(anew.esp_in_udp(SPI), esp_in_udp=1)
-    dual.forget(1)
-    dual.answers[0].send([anew.answer(side.rip(), 4500, bytes.fromhex("c0000009") + bytes(60))])
-    assert dual.back.one().src == side.vip
+    nat.expect(anew.esp_in_udp(SPI), esp_in_udp=1)
+    nat.forget(1)
+    nat.answers[0].send([anew.answer(side.rip(), 4500, bytes.fromhex("c0000009") + bytes(60))])
+    assert nat.back.one().src == side.vip
 
 
 def test_a_new_address_is_known_by_its_ike(pair: Dual, side: Family) -> None:
@@ -167,8 +184,12 @@ def test_where_one_address_has_two_servers_a_port_is_nobodys(pair: Dual, side: F
     pair.expect(client.at(port=50_000).esp_in_udp(OTHER_SPI), drop_esp_in_udp_no_entry=1)
 
 
-def test_one_address_does_not_fill_the_table(pair: Dual, side: Family) -> None:
+def test_whoever_knows_an_spi_cannot_fill_the_table(pair: Dual, side: Family) -> None:
+    """What he makes is initial: there is a bound, and it goes by itself."""
     client = tunnels(pair, side)
-    packets = [client.at(port=30_000 + n).esp_in_udp(0xD0000000 + n) for n in range(1_000)]
-    pair.send(*packets)
-    assert len(pair.entries()) <= 300
+    strangers = [side.client(100 + n % 100, port=30_000 + n) for n in range(500)]
+    pair.send(*(stranger.esp_in_udp(SPI) for stranger in strangers))
+    status = pair.genl.do("status-get")
+    assert status is not None
+    assert (status["entries"], status["initial"]) == (501, 500)
+    pair.expect(client.esp_in_udp(SPI), esp_in_udp=1)

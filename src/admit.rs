@@ -6,7 +6,7 @@ use crate::{
     addr::{Addr, Flow, Transport},
     entry::{
         table::{Entries, EntryNode},
-        Binding, Entry, Form,
+        Binding, Entry, Form, Origin,
     },
     ike::{
         self,
@@ -99,7 +99,7 @@ impl<'g> Arrival<'g> {
     fn advance(&self, entry: &'g EntryNode, event: Event, traffic: &Traffic) -> Outcome {
         // Who has died meanwhile is treated as one who had not proved itself.
         let state = entry.state(self.now).unwrap_or(State::Initial);
-        let outcome = state.on(event);
+        let outcome = state.on(entry.judge(state, event));
         if let Outcome::Restart(to) = outcome {
             let mut deadline = self.deadline(to);
             if entry.flow.transport == Transport::Tcp {
@@ -110,10 +110,10 @@ impl<'g> Arrival<'g> {
                 self.entries().remember(self.guard, entry, header, to);
             }
         }
+        if let (Traffic::EspInUdp(_, spi), State::Established) = (traffic, state) {
+            self.entries().sight(self.guard, entry, *spi, self.now);
+        }
         if outcome != Outcome::Drop {
-            if let Traffic::EspInUdp(_, spi) = traffic {
-                self.entries().sight(self.guard, entry, *spi, self.now);
-            }
             if entry.server.wants_encap() {
                 self.note_form(entry, traffic);
             }
@@ -145,30 +145,17 @@ impl<'g> Arrival<'g> {
                     source: ike::PORT,
                     destination: ike::PORT,
                 };
-                let deadline = self.deadline(State::Initial);
-                self.make(
-                    ports.unwrap_or(&IKE),
-                    None,
-                    binding,
-                    (State::Initial, deadline),
-                )?
+                self.make(ports.unwrap_or(&IKE), Origin::Name, binding, State::Initial)?
             }
             None => return Ok(server),
         };
         let event = match traffic {
-            Traffic::Ike(_, header) => match entry.on_ike(header) {
-                Event::IkeUnproved => Event::Named,
-                event => event,
-            },
-            _ if self.netns.settings.esp_refreshes() && self.is_established(entry) => self.ipsec(),
-            _ => Event::Named,
+            Traffic::Ike(_, header) => entry.on_ike(header),
+            _ => self.ipsec(),
         };
+        // Whatever the entry makes of it, it goes where its SPI says.
         self.advance(entry, event, traffic);
         Ok(server)
-    }
-
-    fn is_established(&self, entry: &EntryNode) -> bool {
-        entry.state(self.now) == Some(State::Established)
     }
 
     fn flow(&self, ports: &Ports) -> Flow {
@@ -250,8 +237,7 @@ impl<'g> Arrival<'g> {
                     None => self.schedule(ports)?,
                 };
                 let sees_replies = binding.server.sees_replies();
-                let clock = (State::Initial, self.deadline(State::Initial));
-                let entry = self.make(ports, Some(header), binding, clock)?;
+                let entry = self.make(ports, Origin::Message(header), binding, State::Initial)?;
                 // Who comes in the middle of an exchange has to wait for the next reply, if the
                 // director sees it.
                 let event = if sees_replies {
@@ -284,9 +270,13 @@ impl<'g> Arrival<'g> {
             return Err(Reason::IkeResponderSpi);
         }
         let proved = other.flow.client == self.client || !header.is_first();
-        let state = if proved { state } else { State::Initial };
-        let clock = (state, self.deadline(state));
-        let entry = self.make(ports, Some(header), other.binding(), clock)?;
+        let state = match event {
+            // It would be established in a moment, and need not wait for room among the initial.
+            Event::IkeLater => State::Established,
+            _ if proved => state,
+            _ => State::Initial,
+        };
+        let entry = self.make(ports, Origin::Message(header), other.binding(), state)?;
         // Port 4500 after port 500 is no move.
         if other.flow.client != self.client || other.flow.vip_port == ports.destination {
             self.netns.stats.count(Counted::Moved);
@@ -295,8 +285,8 @@ impl<'g> Arrival<'g> {
     }
 
     /// The entry for ESP in UDP. From a new address or port it makes a flow of its own, if its SPI
-    /// was seen, or its address tells where it belongs; which lives no longer than the one it
-    /// comes from, since nobody has proved anything.
+    /// was seen, or its address tells where it belongs. That is initial until IKE from there proves
+    /// more, so that whoever knows an SPI cannot fill the table.
     fn esp_in_udp(&self, ports: &Ports, spi: u32) -> Result<&'g EntryNode, Reason> {
         if let Some(entry) = self.known(ports) {
             return Ok(entry);
@@ -306,14 +296,7 @@ impl<'g> Arrival<'g> {
             .by_esp(guard, &self.vip, spi, self.now)
             .or_else(|| entries.sole(guard, &self.client, &self.vip, self.now))
             .ok_or(Reason::EspInUdpNoEntry)?;
-        let header = Header {
-            initiator_spi: other.initiator_spi(),
-            responder_spi: other.responder_spi(),
-            from_responder: false,
-        };
-        let deadline = other.deadline().max(self.deadline(State::Initial));
-        let clock = (State::Established, deadline);
-        let entry = self.make(ports, Some(&header), other.binding(), clock)?;
+        let entry = self.make(ports, Origin::Entry(other), other.binding(), State::Initial)?;
         self.netns.stats.count(Counted::Moved);
         Ok(entry)
     }
@@ -329,13 +312,12 @@ impl<'g> Arrival<'g> {
                     Some(other) => other.binding(),
                     None => self.schedule(ports)?,
                 };
-                let clock = (State::Initial, self.deadline(State::Initial));
-                self.make(ports, None, binding, clock)?
+                self.make(ports, Origin::Connection, binding, State::Initial)?
             }
             None => return Err(Reason::TcpNoEntry),
         };
         let event = match &segment.message {
-            Some(header) => Event::ike(header, entry.responder_spi(), false),
+            Some(header) => Event::ike(header, entry.learnt(header), false),
             None if segment.begins => Event::IkeFirst,
             None => Event::Keepalive,
         };
@@ -387,19 +369,19 @@ impl<'g> Arrival<'g> {
         self.known(&ports).map(|entry| entry.binding())
     }
 
-    /// A new entry for a flow that `header`, if it is known, tells of.
+    /// A new entry.
     fn make(
         &self,
         ports: &Ports,
-        header: Option<&Header>,
+        origin: Origin<'_>,
         binding: Binding,
-        (state, deadline): (State, u64),
+        state: State,
     ) -> Result<&'g EntryNode, Reason> {
-        let clock = (state, self.now, deadline);
+        let clock = (state, self.now, self.deadline(state));
         let flow = self.flow(ports);
         match self
             .entries()
-            .make(self.guard, flow, binding, header, clock)?
+            .make(self.guard, flow, binding, &origin, clock)?
         {
             Inserted::New(entry) => {
                 entry.server.account.count_conn();

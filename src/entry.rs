@@ -43,8 +43,41 @@ pub(crate) struct Entry {
     clock: Clock,
     initiator_spi: Atomic<u64>,
     responder_spi: Atomic<u64>,
+    /// The SPI with which the server has begun an IKE SA itself, 0 if it has not.
+    offered_spi: Atomic<u64>,
     form: Atomic<i32>,
     spis: Spis,
+    /// Whether something vouches for the initiator, so that its ESP passes before it has proved
+    /// itself: an entry of its own, or an SPI that names the server.
+    vouched: bool,
+}
+
+/// Why an entry is made.
+pub(crate) enum Origin<'a> {
+    /// An IKE message came in.
+    Message(&'a Header),
+    /// A connection begins.
+    Connection,
+    /// Another entry vouches for the initiator.
+    Entry(&'a Entry),
+    /// An SPI names the server.
+    Name,
+}
+
+impl Origin<'_> {
+    /// The IKE SPIs of initiator and responder that it tells of an entry that is to be in `state`; 0
+    /// where there is none.
+    fn spis(&self, state: State) -> (u64, u64) {
+        match (self, state) {
+            (Origin::Connection | Origin::Name, _) => (0, 0),
+            (Origin::Entry(other), _) => (other.initiator_spi(), other.responder_spi()),
+            // Whoever is to show the responder SPI of a reply tells nothing by his own.
+            (Origin::Message(header), State::Initial) => (header.initiator_spi, 0),
+            (Origin::Message(header), State::Established) => {
+                (header.initiator_spi, header.responder_spi)
+            }
+        }
+    }
 }
 
 /// How an initiator sends ESP.
@@ -66,8 +99,13 @@ pub(crate) struct Binding {
 }
 
 impl Entry {
-    fn new(flow: Flow, binding: Binding, clock: Clock, spis: (u64, u64)) -> Self {
-        let (initiator_spi, responder_spi) = spis;
+    fn new(
+        flow: Flow,
+        binding: Binding,
+        clock: Clock,
+        (initiator_spi, responder_spi): (u64, u64),
+        vouched: bool,
+    ) -> Self {
         Entry {
             flow,
             server: binding.server,
@@ -75,8 +113,21 @@ impl Entry {
             clock,
             initiator_spi: Atomic::new(initiator_spi),
             responder_spi: Atomic::new(responder_spi),
+            offered_spi: Atomic::new(0),
             form: Atomic::new(0),
             spis: Spis::none(),
+            vouched,
+        }
+    }
+
+    /// What an event is for the entry in this state.
+    #[inline]
+    pub(crate) fn judge(&self, state: State, event: Event) -> Event {
+        match event {
+            Event::Ipsec { .. } | Event::IkeUnproved if self.vouched && state == State::Initial => {
+                Event::Named
+            }
+            event => event,
         }
     }
 
@@ -136,11 +187,6 @@ impl Entry {
         Clock::phase(self.clock.0.load(Relaxed)) == Phase::Gone
     }
 
-    /// When its timer ends, in jiffies.
-    pub(crate) fn deadline(&self) -> u64 {
-        self.clock.deadline()
-    }
-
     /// Whether it is kept, dead, so that what its server still answers does not go out with the
     /// server's own address.
     fn lingers(&self, now: u64) -> bool {
@@ -166,20 +212,27 @@ impl Entry {
     /// What an IKE message of its initiator is.
     #[inline]
     pub(crate) fn on_ike(&self, header: &Header) -> Event {
-        Event::ike(header, self.responder_spi(), self.server.sees_replies())
+        Event::ike(header, self.learnt(header), self.server.sees_replies())
+    }
+
+    /// The SPI of the server that an IKE message is to show, 0 if none was seen: that of its reply, or
+    /// with which it has begun itself, if the message is an answer to that.
+    #[inline]
+    pub(crate) fn learnt(&self, header: &Header) -> u64 {
+        match self.offered_spi.load(Relaxed) {
+            offered if offered != 0 && header.shows(offered) => offered,
+            _ => self.responder_spi(),
+        }
     }
 
     /// Learns the SPI that the initiator is to show from what its server sends: a reply, or the
     /// beginning of an IKE SA of its own.
     pub(crate) fn learn(&self, message: &Header) {
         let is_reply = message.initiator_spi == self.initiator_spi();
-        let spi = match message.responder_spi {
-            0 if !is_reply => message.initiator_spi,
-            spi if is_reply => spi,
-            _ => 0,
-        };
-        if spi != 0 {
-            self.responder_spi.store(spi, Relaxed);
+        match message.responder_spi {
+            0 if !is_reply => self.offered_spi.store(message.initiator_spi, Relaxed),
+            spi if is_reply && spi != 0 => self.responder_spi.store(spi, Relaxed),
+            _ => {}
         }
     }
 
@@ -194,14 +247,13 @@ impl Entry {
 /// none that is late puts a short deadline on an established entry.
 struct Clock(Atomic<u64>);
 
-/// What became of a timer that was restarted.
-enum Restarted {
-    /// The entry has left this state for another.
-    From(State),
-    /// It ends sooner than before.
-    Sooner,
-    /// Nothing that others have to know.
-    Not,
+/// What others have to know of a timer that was restarted.
+#[derive(Default)]
+struct Restarted {
+    /// The state that the entry has left for another, if it has.
+    from: Option<State>,
+    /// Whether the timer ends sooner than before.
+    sooner: bool,
 }
 
 /// What the low bits of the word say.
@@ -265,11 +317,11 @@ impl Clock {
         let old = self.0.load(Relaxed);
         let from = match Self::phase(old) {
             Phase::Alive(from) => from,
-            Phase::Gone => return Restarted::Not,
+            Phase::Gone => return Restarted::default(),
         };
         let new = Self::word(to, deadline);
         if (from, to) == (State::Established, State::Initial) || old == new {
-            return Restarted::Not;
+            return Restarted::default();
         }
         // Whoever was faster has just restarted the same timer; only what would be lost, the step
         // to established, is tried once more.
@@ -280,10 +332,9 @@ impl Clock {
             }
             Err(_) => false,
         };
-        match restarted {
-            true if from != to => Restarted::From(from),
-            true if deadline < old >> 2 => Restarted::Sooner,
-            _ => Restarted::Not,
+        Restarted {
+            from: (restarted && from != to).then_some(from),
+            sooner: restarted && deadline < old >> 2,
         }
     }
 

@@ -49,6 +49,8 @@ def mixture(vip: str) -> list[bytes]:
                 natt.esp_in_udp(),
                 natt.keepalive(),
                 client.esp_in_udp_draft(),
+                natt.connect(),
+                natt.stream(),
             ]
         packets += [client.first(version=0x50), client.udp(NATT_PORT, b"\0\0")]
     return packets

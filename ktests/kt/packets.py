@@ -79,6 +79,18 @@ def udp(sport: int, dport: int, payload: bytes, *, length: int | None = None) ->
     )
 
 
+def tcp(sport: int, dport: int, payload: bytes = b"", *, syn: bool = False) -> bytes:
+    """A segment without checksum, which no director looks at."""
+    return (
+        struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 0x50, 2 if syn else 16, 1024, 0, 0) + payload
+    )
+
+
+def framed(message: bytes) -> bytes:
+    """A message as the stream of RFC 9329 has it: its length, counting itself, goes before it."""
+    return struct.pack("!H", len(message) + 2) + message
+
+
 def fragments(packet: bytes, size: int, ident: int = 0x4242) -> list[bytes]:
     """An IPv4 packet cut into fragments of `size` bytes of payload (a multiple of 8)."""
     whole = parse(packet)
@@ -326,6 +338,15 @@ class Initiator:
     def esp_in_udp(self, spi: int = 0xC0000003) -> bytes:
         """ESP in UDP on port 4500 (RFC 3948)."""
         return self.udp(NATT_PORT, esp(spi))
+
+    def connect(self) -> bytes:
+        """The beginning of a connection to TCP port 4500 (RFC 9329)."""
+        return self.ip(TCP, tcp(self.port, NATT_PORT, syn=True))
+
+    def stream(self) -> bytes:
+        """IKE_AUTH at the beginning of a segment."""
+        message = framed(NON_ESP_MARKER + ike(self.ispi, self.rspi, IKE_AUTH))
+        return self.ip(TCP, tcp(self.port, NATT_PORT, message))
 
     def esp_in_udp_draft(self, spi: int = 0xC0000004) -> bytes:
         """ESP in UDP on port 500, behind the non-IKE marker of the old drafts."""

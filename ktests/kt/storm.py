@@ -280,7 +280,8 @@ def has_entries(line: Line) -> bool:
 def sending(port: Port) -> Iterator[None]:
     """Clients go through their stages inside the block, whatever is behind the port."""
     clients = [Initiator(f"192.0.2.{n}", VIP, ispi=n, rspi=n) for n in range(1, 100)]
-    packets = [p for c in clients for p in (c.first(), c.later(), c.esp(), c.ah())]
+    kinds = (Initiator.first, Initiator.later, Initiator.esp, Initiator.ah, Initiator.connect)
+    packets = [kind(client) for client in clients for kind in kinds]
     enough = threading.Event()
 
     def send() -> None:

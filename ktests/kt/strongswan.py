@@ -332,9 +332,9 @@ class Charon:
         if answer["success"] != "yes":
             raise AssertionError(f"{self.ns.name}: no tunnel: {answer.get('errmsg')}\n{self.log()}")
 
-    def initiation_fails(self, timeout: int) -> bool:
+    def initiation_fails(self, timeout: int, name: str = "vpn") -> bool:
         """Whether the tunnel does not come up within so many seconds."""
-        answer, _ = self.vici("initiate", child=CHILD, timeout=timeout * 1000)
+        answer, _ = self.vici("initiate", child=CHILD, ike=name, timeout=timeout * 1000)
         return answer["success"] != "yes"
 
     def terminate(self, name: str = "vpn") -> None:

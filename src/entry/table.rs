@@ -4,7 +4,7 @@
 
 use super::{
     expire::Pace, reply::Reply, sighting::Sighting, template::Template, Binding, Clock, Entry,
-    Restarted,
+    Origin, Restarted,
 };
 use crate::{
     addr::{Addr, Flow},
@@ -145,17 +145,20 @@ impl Entries {
         })
     }
 
-    /// Makes an entry for a flow that `header`, if it is known, tells of, unless another CPU was
-    /// faster; then its entry is returned.
+    /// Makes an entry for a flow, unless another CPU was faster; then its entry is returned.
     pub(crate) fn make<'g>(
         &'g self,
         guard: &'g Guard,
         flow: Flow,
         binding: Binding,
-        header: Option<&Header>,
+        origin: &Origin<'_>,
         (state, now, deadline): (State, u64, u64),
     ) -> Result<Inserted<'g, Entry, INDICES>, Reason> {
-        if self.table.count() >= ENTRIES_MAX || self.initial.load(Relaxed) >= INITIAL_MAX {
+        let is_full = match state {
+            State::Initial => self.initial.load(Relaxed) >= INITIAL_MAX,
+            State::Established => false,
+        };
+        if is_full || self.table.count() >= ENTRIES_MAX {
             return Err(Reason::TableFull);
         }
         let Binding { server, template } = binding.clone();
@@ -169,13 +172,8 @@ impl Entries {
             port: flow.vip_port,
         };
         let hash = self.flow_hash(&flow);
-        // An initiator whose messages tell another responder SPI than that of a reply, which is
-        // what an initial entry waits for, tells nothing by it.
-        let spis = match (header, state) {
-            (None, _) => (0, 0),
-            (Some(header), State::Initial) => (header.initiator_spi, 0),
-            (Some(header), State::Established) => (header.initiator_spi, header.responder_spi),
-        };
+        let spis = origin.spis(state);
+        let vouched = matches!(origin, Origin::Entry(_) | Origin::Name);
         let hashes = [
             None,
             // Those without an SPI shall not all hang in one chain.
@@ -197,7 +195,7 @@ impl Entries {
                 template.prove();
             }
         }
-        let entry = Entry::new(flow, binding, Clock::new(state, deadline), spis);
+        let entry = Entry::new(flow, binding, Clock::new(state, deadline), spis, vouched);
         let inserted = self.table.insert(guard, entry, hash, hashes, |rival| {
             rival.flow == flow && rival.state(now).is_some()
         });
@@ -227,13 +225,13 @@ impl Entries {
         to: State,
         deadline: u64,
     ) {
-        let from = match entry.clock.restart(to, deadline) {
-            Restarted::Not => return,
-            Restarted::Sooner => {
-                let hash = self.flow_hash(&entry.flow);
-                return self.table.see_by(guard, hash, deadline);
-            }
-            Restarted::From(from) => from,
+        let Restarted { from, sooner } = entry.clock.restart(to, deadline);
+        if sooner {
+            let hash = self.flow_hash(&entry.flow);
+            self.table.see_by(guard, hash, deadline);
+        }
+        let Some(from) = from else {
+            return;
         };
         entry.server.account.advance(from, to);
         self.tally(from, -1);

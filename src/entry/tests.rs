@@ -6,7 +6,7 @@
 use super::{
     reply::{Found, Reply},
     table::{Entries, EntryNode},
-    Binding,
+    Binding, Origin,
 };
 use crate::{
     addr::{Addr, Flow, Transport},
@@ -80,10 +80,13 @@ mod tests {
         ) -> Result<&'g EntryNode> {
             let clock = (state, self.now, self.now + jiffies);
             let header = header(spi, 0);
-            match self
-                .entries
-                .make(guard, flow, self.binding(), Some(&header), clock)
-            {
+            match self.entries.make(
+                guard,
+                flow,
+                self.binding(),
+                &Origin::Message(&header),
+                clock,
+            ) {
                 Ok(Inserted::New(entry)) => Ok(entry),
                 Ok(Inserted::Rival(_)) => Err(EEXIST),
                 Err(_) => Err(ENOMEM),
@@ -129,7 +132,7 @@ mod tests {
             &guard,
             flow(1, 500),
             f.binding(),
-            Some(&header(2, 0)),
+            &Origin::Message(&header(2, 0)),
             clock,
         );
         assert!(matches!(again, Ok(Inserted::New(_))));
@@ -276,10 +279,13 @@ mod tests {
                 template: Some(template),
             };
             let clock = (state, f.now, f.now + 1000);
-            match f
-                .entries
-                .make(&guard, flow(1, 500), binding, Some(&header(1, 0)), clock)
-            {
+            match f.entries.make(
+                &guard,
+                flow(1, 500),
+                binding,
+                &Origin::Message(&header(1, 0)),
+                clock,
+            ) {
                 Ok(Inserted::New(entry)) => Ok(entry),
                 _ => Err(EEXIST),
             }
@@ -332,7 +338,7 @@ mod tests {
         let clock = (Initial, f.now, f.now + 1000);
         let made = f
             .entries
-            .make(&guard, flow(1, 500), f.binding(), None, clock);
+            .make(&guard, flow(1, 500), f.binding(), &Origin::Name, clock);
         let Ok(Inserted::New(entry)) = made else {
             return Err(ENOMEM);
         };
@@ -354,8 +360,10 @@ mod tests {
         assert_eq!(learn(2, 8), 0);
         assert_eq!(learn(1, 0), 0);
         assert_eq!(learn(1, 7), 7);
-        // It begins an IKE SA of its own.
-        assert_eq!(learn(9, 0), 9);
+        // It begins an IKE SA of its own, whose SPI an answer shows, and no other message.
+        assert_eq!(learn(9, 0), 7);
+        let learnt = [header(9, 5), header(1, 7), header(5, 5)].map(|shown| entry.learnt(&shown));
+        assert_eq!(learnt, [9, 7, 7]);
         Ok(())
     }
 
@@ -424,7 +432,7 @@ mod tests {
             template: None,
         };
         let clock = (Established, f.now, f.now + 1000);
-        let made = f.entries.make(&guard, natt(3), other, None, clock);
+        let made = f.entries.make(&guard, natt(3), other, &Origin::Name, clock);
         assert!(made.is_ok() && !sole());
         Ok(())
     }

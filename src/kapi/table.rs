@@ -50,8 +50,8 @@ const MAX_RESTARTS: usize = 3;
 /// that began when the first had ended.
 const MAX_SIZES: usize = 3;
 
-/// Objects moved to another bucket under one hold of a lock.
-const MOVE_BATCH: usize = 64;
+/// Objects moved to another bucket under one hold of a lock, after a walk to the end of their chain.
+const MOVE_BATCH: usize = 1024;
 
 /// One way to find objects.
 ///
@@ -457,23 +457,21 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
     }
 
     /// Moves some objects from the end of the chain at `slot`, number `number`, to their buckets
-    /// in `to`. `false` if there was none.
+    /// in `to`. `false` if there are no more.
     fn move_tail(&self, index: usize, number: usize, slot: &Next, to: &Buckets) -> bool {
         let _lock = self.indices[index].locks.lock(number, index);
         let guard = Guard::new();
-        let mut tail = [None; MOVE_BATCH];
-        let mut length = 0;
-        for node in self.chain(&guard, index, slot) {
-            tail[length % MOVE_BATCH] = Some(node);
-            length += 1;
+        let mut last = self.chain(&guard, index, slot).last();
+        for _ in 0..MOVE_BATCH {
+            let Some(node) = last else { break };
+            let before = node.links[index].before(slot);
+            let hash = node.hashes[index].load(Relaxed);
+            node.links[index].move_last(slot, to.slot(hash));
+            // SAFETY: What stands before a link of this chain is one too, and alive while we hold
+            // the stripe lock.
+            last = before.map(|link| unsafe { Node::from_link(link, index) });
         }
-        for back in 1..=length.min(MOVE_BATCH) {
-            if let Some(node) = tail[(length - back) % MOVE_BATCH] {
-                let hash = node.hashes[index].load(Relaxed);
-                node.links[index].move_last(slot, to.slot(hash));
-            }
-        }
-        length > 0
+        last.is_some()
     }
 
     /// Takes the lock of index `index` for an object.

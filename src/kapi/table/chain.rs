@@ -103,6 +103,14 @@ impl Link {
         true
     }
 
+    /// The link before this one in the chain at `head`, unless it is the first. The caller holds the
+    /// stripe lock of the chain.
+    pub(super) fn before(&self, head: &Next) -> Option<NonNull<Link>> {
+        let prev = self.prev.load(Relaxed);
+        // What points to a link is the first field of another, or the head.
+        NonNull::new(prev.cast::<Link>()).filter(|_| !ptr::eq(prev, head))
+    }
+
     /// Moves the link, which is the last of the chain at `from`, to the head of another chain. The
     /// caller holds the stripe lock of both.
     ///
