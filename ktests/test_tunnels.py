@@ -13,7 +13,7 @@ and everything after on 4500 (MOBIKE); ESP is native, as there is no NAT.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from kt import module
 from kt.genl import Genl
 from kt.lab import INSIDE, VIP, Client, Gateway, Lab
 from kt.strongswan import client_conf, initiate_all, start_all
+from kt.tunnels import esp_since, gateway_of
 from kt.wait import wait_until
 
 CLIENTS, LATE = 4, 2
@@ -57,25 +58,6 @@ def lab(_lab: Lab) -> Iterator[Lab]:
 def regular(lab: Lab) -> list[Client]:
     """The clients that have a tunnel in every test."""
     return lab.clients[:CLIENTS]
-
-
-def gateway_of(lab: Lab, client: Client) -> Gateway:
-    """The gateway whose inside address the client has."""
-    return lab.gateways[client.gateway_number() - 1]
-
-
-def esp_since(lab: Lab, act: Callable[[], object], kind: str = "esp") -> dict[str, dict[str, int]]:
-    """Packets of a kind that reached each gateway, by client, while something was done."""
-
-    def counts() -> dict[str, dict[str, int]]:
-        return {g.name: g.counts()[kind] for g in lab.gateways}
-
-    before = counts()
-    act()
-    return {
-        name: {a: n - before[name].get(a, 0) for a, n in now.items() if n > before[name].get(a, 0)}
-        for name, now in counts().items()
-    }
 
 
 def works_at(lab: Lab, client: Client, gateway: Gateway, pings: int = 5) -> None:

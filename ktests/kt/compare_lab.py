@@ -64,25 +64,23 @@ class CompareLab(Lab):
     def __init__(self, folder: Path, prefix: str) -> None:
         super().__init__(folder, clients=2, prefix=prefix)
 
-    def _build(self, folder: Path, clients: int, gateways: int) -> None:
-        super()._build(folder, clients, gateways)
-        self.director.sysctl("net/ipv4/ip_forward", 1)
-        for key in ("all", "lan"):
-            self.director.sysctl(f"net/ipv4/conf/{key}/send_redirects", 0)
+    def _build(self, clients: int, gateways: int, directors: int, bridged: bool) -> None:
+        super()._build(clients, gateways, directors, bridged)
+        self.forwards(self.director)
         self.stranger = self.network.ns("stranger")
-        self._attach(self.stranger, "wan", "stranger")
+        self._attach(self.stranger, "wan", self.router, "wan", "stranger")
         on_wan(self.stranger, STRANGER)
-        self._build_home(folder)
+        self._build_home()
         for colour, client in enumerate(self.clients, 1):
             client.ns.run("nft", "-f", "-", input=COLOURING.format(colour=colour))
         for gateway in self.gateways:
             gateway.ns.run("nft", "-f", "-", input=self._counting())
         self._confs: dict[str, str] = {}
 
-    def _build_home(self, folder: Path) -> None:
+    def _build_home(self) -> None:
         """The NAT, and the clients behind it."""
         self.home = self.network.ns("home")
-        self._attach(self.home, "wan", "home")
+        self._attach(self.home, "wan", self.router, "wan", "home")
         on_wan(self.home, HOME)
         self.network.bridge(self.home, "rooms", "192.168.1.254/24")
         self.home.sysctl("net/ipv4/ip_forward", 1)
@@ -93,8 +91,6 @@ class CompareLab(Lab):
             self.network.link(client.ns, "wan", self.home, client.name)
             self.home.ip(f"link set {client.name} master rooms")
             client.settle()
-            conf = client_conf(client.address, VIP, client.name, f"{INSIDE}/32")
-            client.charon = Charon(client.ns, folder, conf)
             self.clients.append(client)
 
     def _counting(self) -> str:

@@ -14,15 +14,19 @@
                          gives clients 10.9.1.x    10.9.2.x
 
 The router sends the VIP to the director; what a gateway answers goes straight
-to the router. Each gateway counts what reaches it, by kind and client.
+to the router. Each gateway counts what reaches it, by kind and client. If it is
+asked for, there is a second director, 10.0.0.2; or the gateways' links end in a
+bridge of the director, and what they answer passes that.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from kt.net import Network, Ns
+from kt.net import Network, Ns, Process
 from kt.strongswan import VIP_ONLY, Charon, client_conf, gateway_conf
 
 VIP = "198.51.100.1"
@@ -37,18 +41,24 @@ table ip count {{
   set by_ah {{ type ipv4_addr; counter; elements = {{ {clients} }} }}
   chain in {{
     type filter hook prerouting priority -400;
-    ip daddr {vip} udp dport {{ 500, 4500 }} ip saddr @by_ike
-    ip daddr {vip} ip protocol esp ip saddr @by_esp
-    ip daddr {vip} ip protocol ah ip saddr @by_ah
+    ip daddr {{ {vip}, {rip} }} udp dport {{ 500, 4500 }} ip saddr @by_ike
+    ip daddr {{ {vip}, {rip} }} ip protocol esp ip saddr @by_esp
+    ip daddr {{ {vip}, {rip} }} ip protocol ah ip saddr @by_ah
   }}
 }}
 """
 CLIENTS_MAX = 32
+ROUTER = "10.0.0.254"
 
 
 def client_address(number: int) -> str:
     """Address of a client, numbered from 1."""
     return f"203.0.113.{number}"
+
+
+def director_address(number: int) -> str:
+    """Address of a director, numbered from 1."""
+    return f"10.0.0.{number}"
 
 
 def gateway_address(number: int) -> str:
@@ -84,10 +94,15 @@ class Gateway:
             f"addr add {VIP}/32 dev lo",
             f"addr add {INSIDE}/32 dev lo",
             f"addr add {self.address}/24 dev lan",
-            "route add default via 10.0.0.254",
+            f"route add default via {ROUTER}",
         )
         clients = ", ".join(client_address(n + 1) for n in range(CLIENTS_MAX))
-        self.ns.run("nft", "-f", "-", input=COUNTING.format(vip=VIP, clients=clients))
+        rules = COUNTING.format(vip=VIP, rip=self.address, clients=clients)
+        self.ns.run("nft", "-f", "-", input=rules)
+
+    def default_by(self, router: str) -> None:
+        """Another way out."""
+        self.ns.ip(f"route replace default via {router}")
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Packets that reached the gateway: kind, then client address."""
@@ -116,25 +131,21 @@ class Client:
         self.ns = network.ns(self.name)
         self.charon: Charon
 
-    def ping(self, count: int = 5, interval: float = 0.02) -> int:
+    def ping(self, count: int = 5, interval: float = 0.02, *before: str) -> int:
         """Ping the inside of the tunnel; the number of answers missing."""
-        done = self.ns.run(
-            "ping",
-            "-q",
-            "-n",
-            "-c",
-            str(count),
-            "-i",
-            str(interval),
-            "-W",
-            "2",
-            INSIDE,
-            check=False,
-        )
-        for line in done.stdout.splitlines():
-            if "packets transmitted" in line:
-                return count - int(line.split(",")[1].split()[0])
-        return count
+        return self.missing(self.pinging(count, interval, *before))
+
+    def pinging(self, count: int, interval: float = 0.02, *before: str) -> Process:
+        """The same side by side with other things; `before` goes before the command."""
+        words = ("ping", "-q", "-n", "-c", str(count), "-i", str(interval), "-W", "2", INSIDE)
+        return self.ns.start(*before, *words, stdout=subprocess.PIPE)
+
+    def missing(self, pinging: Process) -> int:
+        """When it has come to its end: the number of answers missing."""
+        told = self.ns.finish(pinging)
+        (line,) = [line for line in told.splitlines() if "packets transmitted" in line]
+        sent, answered = (int(part.split()[0]) for part in line.split(",")[:2])
+        return sent - answered
 
     def settle(self) -> None:
         """The address that is its own."""
@@ -150,19 +161,30 @@ class Lab:
     """Everything drawn at the head of this file. No daemon runs yet."""
 
     def __init__(
-        self, folder: Path, clients: int = 2, gateways: int = 2, prefix: str = "lab-"
+        self,
+        folder: Path,
+        clients: int = 2,
+        gateways: int = 2,
+        directors: int = 1,
+        bridged: bool = False,
+        settings: Callable[[int], str] = lambda _: VIP_ONLY,
+        prefix: str = "lab-",
     ) -> None:
+        """`settings` tells a gateway's daemon, by its number, what its strongswan.conf has."""
         self.network = Network(prefix)
         try:
-            self._build(folder, clients, gateways)
+            self._build(clients, gateways, directors, bridged)
+            self._daemons(folder, settings)
         except BaseException:
             self.network.close()
             raise
 
-    def _build(self, folder: Path, clients: int, gateways: int) -> None:
+    def _build(self, clients: int, gateways: int, directors: int, bridged: bool) -> None:
         network = self.network
         self.router = network.ns("router")
-        self.director = network.ns("director")
+        names = ["director", "director2"][:directors]
+        self.directors = [network.ns(name) for name in names]
+        self.director = self.directors[0]
         self.clients = [Client(network, f"c{n}", client_address(n)) for n in range(1, clients + 1)]
         self.gateways = [Gateway(network, n + 1) for n in range(gateways)]
 
@@ -170,36 +192,50 @@ class Lab:
         network.bridge(self.router, "lan", "10.0.0.254/24")
         self.router.sysctl("net/ipv4/ip_forward", 1)
 
-        self._attach(self.director, "lan", "director")
-        self.director.ip(
-            "addr add 10.0.0.1/24 dev lan",
-            f"addr add {VIP}/32 dev lo",
-            "route add default via 10.0.0.254",
-        )
-        self.router.ip(f"route add {VIP} via 10.0.0.1")
+        for number, (name, director) in enumerate(zip(names, self.directors, strict=True), 1):
+            if bridged:
+                network.bridge(director, "lan")
+                self._attach(director, "uplink", self.router, "lan", name)
+                director.ip("link set uplink master lan")
+            else:
+                self._attach(director, "lan", self.router, "lan", name)
+            director.ip(
+                f"addr add {director_address(number)}/24 dev lan",
+                f"addr add {VIP}/32 dev lo",
+                f"route add default via {ROUTER}",
+            )
+        self.send_by(1)
 
         for gateway in self.gateways:
-            self._attach(gateway.ns, "lan", gateway.name)
+            switch = self.director if bridged else self.router
+            self._attach(gateway.ns, "lan", switch, "lan", gateway.name)
             gateway.setup()
-            gateway.charon = Charon(
-                gateway.ns,
-                folder,
-                gateway_conf(VIP, f"{INSIDE}/32", gateway.pool, mobike=True),
-                VIP_ONLY,
-            )
         for client in self.clients:
-            self._attach(client.ns, "wan", client.name)
+            self._attach(client.ns, "wan", self.router, "wan", client.name)
             client.settle()
-            client.charon = Charon(
-                client.ns,
-                folder,
-                client_conf(client.address, VIP, client.name, f"{INSIDE}/32"),
-            )
 
-    def _attach(self, ns: Ns, side: str, port: str) -> None:
-        """One end of a cable in the router's bridge, the other in `ns`."""
-        self.network.link(ns, side, self.router, port)
-        self.router.ip(f"link set {port} master {side}")
+    def _daemons(self, folder: Path, settings: Callable[[int], str]) -> None:
+        for gateway in self.gateways:
+            conf = gateway_conf(VIP, f"{INSIDE}/32", gateway.pool, mobike=True)
+            gateway.charon = Charon(gateway.ns, folder, conf, settings(gateway.number))
+        for client in self.clients:
+            conf = client_conf(client.address, VIP, client.name, f"{INSIDE}/32")
+            client.charon = Charon(client.ns, folder, conf)
+
+    def forwards(self, director: Ns) -> None:
+        """A director that lets through what gateways answer, out on the link it came by."""
+        director.sysctl("net/ipv4/ip_forward", 1)
+        for device in ("all", "lan"):
+            director.sysctl(f"net/ipv4/conf/{device}/send_redirects", 0)
+
+    def send_by(self, number: int) -> None:
+        """The router sends the VIP's packets to a director, numbered from 1."""
+        self.router.ip(f"route replace {VIP} via {director_address(number)}")
+
+    def _attach(self, ns: Ns, device: str, switch: Ns, bridge: str, port: str) -> None:
+        """One end of a cable in a bridge of `switch`, the other in `ns`."""
+        self.network.link(ns, device, switch, port)
+        switch.ip(f"link set {port} master {bridge}")
 
     @property
     def daemons(self) -> list[Charon]:

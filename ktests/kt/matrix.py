@@ -31,6 +31,7 @@ from typing import Any
 from kt.genl import Genl
 from kt.net import Network, Ns, sh
 from kt.strongswan import Charon, client_conf, gateway_conf, start_all
+from kt.undone import undo_translation
 
 VIPS = {4: "198.51.100.1", 6: "2001:db8:51::1"}
 INSIDE = "10.9.0.1"
@@ -58,23 +59,6 @@ table inet count {
     udp dport 6080 counter name by_gue
   }
 }
-"""
-
-# The gateway undoes the director's translation itself, without connection tracking: its daemon
-# sees what the client sent, and NAT detection finds no NAT.
-AS_VIP = """
-table inet asvip {{
-  chain in {{
-    type filter hook prerouting priority -300;
-    ip daddr {rip4} meta l4proto {{ 17, 50, 51 }} ip daddr set {vip4}
-    ip6 daddr {rip6} meta l4proto {{ 17, 50, 51 }} ip6 daddr set {vip6}
-  }}
-  chain out {{
-    type filter hook postrouting priority 300;
-    ip saddr {vip4} meta l4proto {{ 17, 50, 51 }} ip saddr set {rip4}
-    ip6 saddr {vip6} meta l4proto {{ 17, 50, 51 }} ip6 saddr set {rip6}
-  }}
-}}
 """
 
 
@@ -192,11 +176,8 @@ class Gateway(Server):
 
     def undo_translation(self, wanted: bool) -> None:
         """Whether the daemon sees the VIP where the director has written the server's address."""
-        rules = AS_VIP.format(
-            rip4=self.addresses[4], rip6=self.addresses[6], vip4=VIPS[4], vip6=VIPS[6]
-        )
-        rules = "destroy table inet asvip\n" + (rules if wanted else "")
-        self.ns.run("nft", "-f", "-", input=rules)
+        pairs = [(self.addresses[family], vip) for family, vip in VIPS.items()]
+        undo_translation(self.ns, pairs if wanted else [])
 
     def reached(self) -> dict[str, int]:
         """Packets that reached it since this was last asked."""

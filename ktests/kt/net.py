@@ -83,6 +83,12 @@ class Ns:
         self._processes.append(process)
         return process
 
+    def finish(self, process: Process, timeout: float = 60) -> str:
+        """Wait for the end of a process of `start` that has a pipe; what it printed."""
+        told, _ = process.communicate(timeout=timeout)
+        self._processes.remove(process)
+        return told
+
     def stop(self, process: Process) -> None:
         """End a process of `start`, with its children."""
         if process in self._processes:
