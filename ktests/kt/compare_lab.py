@@ -23,7 +23,7 @@ from pathlib import Path
 from kt.lab import INSIDE, VIP, Client, Lab, on_wan
 from kt.matrix import reset_counters, together
 from kt.packets import IKE_PORT, ike
-from kt.strongswan import Charon, client_conf, gateway_conf
+from kt.strongswan import gateway_conf
 from kt.wait import wait_until
 
 NATTED = 2

@@ -25,6 +25,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from kt.net import Network, Ns, Process
 from kt.strongswan import VIP_ONLY, Charon, client_conf, gateway_conf
@@ -131,14 +132,18 @@ class Client:
         self.ns = network.ns(self.name)
         self.charon: Charon
 
-    def ping(self, count: int = 5, interval: float = 0.02, *before: str) -> int:
+    def ping(self, *args: Any, **more: Any) -> int:
         """Ping the inside of the tunnel; the number of answers missing."""
-        return self.missing(self.pinging(count, interval, *before))
+        return self.missing(self.pinging(*args, **more))
 
-    def pinging(self, count: int, interval: float = 0.02, *before: str) -> Process:
-        """The same side by side with other things; `before` goes before the command."""
-        words = ("ping", "-q", "-n", "-c", str(count), "-i", str(interval), "-W", "2", INSIDE)
-        return self.ns.start(*before, *words, stdout=subprocess.PIPE)
+    def pinging(
+        self, count: int = 5, interval: float = 0.02, address: str = INSIDE, cpu: int | None = None
+    ) -> Process:
+        """The same side by side with other things; on one processor if that is told."""
+        words = ["ping", "-q", "-n", "-c", str(count), "-i", str(interval), "-W", "2", address]
+        if cpu is not None:
+            words[:0] = ["taskset", "-c", str(cpu)]
+        return self.ns.start(*words, stdout=subprocess.PIPE)
 
     def missing(self, pinging: Process) -> int:
         """When it has come to its end: the number of answers missing."""

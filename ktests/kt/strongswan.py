@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kt.net import Ns, sh
+from kt.unpacked import over_usr
 from kt.vici import Vici
 from kt.wait import PATIENCE, wait_until
 
@@ -211,11 +212,12 @@ def gateway_conf(
     auth: str = "psk",
     fragmentation: bool = True,
     certificate: str = "",
+    esp: str = ESP_PROPOSAL,
     more: str = "",
     more_child: str = "",
 ) -> str:
-    """swanctl.conf of a responder that hands out inside addresses of its pool, or its pools."""
-    pools = pool if isinstance(pool, dict) else {"inside": pool}
+    """swanctl.conf of a responder that hands out inside addresses of its pool or pools, if any."""
+    pools = pool if isinstance(pool, dict) else {"inside": pool} if pool else {}
     return GATEWAY_CONF.format(
         name=name,
         identity=identity,
@@ -229,9 +231,7 @@ def gateway_conf(
         pool_sections="".join(f"  {n} {{ addrs = {addrs} }}\n" for n, addrs in pools.items()),
         gateway_id=GATEWAY_ID,
         certificate=f"certs = {certificate}" if certificate else "",
-        children=_children(
-            GATEWAY_CHILD, inside, esp=ESP_PROPOSAL, ah=AH_PROPOSAL, more_child=more_child
-        ),
+        children=_children(GATEWAY_CHILD, inside, esp=esp, ah=AH_PROPOSAL, more_child=more_child),
         more=more,
         secret=SECRET,
     )
@@ -240,8 +240,12 @@ def gateway_conf(
 class Charon:
     """One IKE daemon in one namespace."""
 
-    def __init__(self, ns: Ns, folder: Path, conf: str, settings: str = "") -> None:
+    def __init__(
+        self, ns: Ns, folder: Path, conf: str, settings: str = "", unpacked: str = ""
+    ) -> None:
+        """Not the strongSwan that is installed, if there is a folder with one `unpacked`."""
         self.ns = ns
+        self._over = f"{over_usr(unpacked)} && " if unpacked else ""
         self.folder = folder / ns.name
         self.log_file = self.folder / "charon.log"
         self._socket = self.folder / "charon.vici"
@@ -270,7 +274,7 @@ class Charon:
     def start(self) -> None:
         """Start the daemon and give it its configuration."""
         self._permanent = self.inside_addresses()
-        script = f"mount --bind {self.folder}/run /run && exec {CHARON}"
+        script = f"{self._over}mount --bind {self.folder}/run /run && exec {CHARON}"
         with open(self.folder / "stderr", "a", encoding="utf-8") as errors:
             self._process = self.ns.start(
                 "unshare",
@@ -413,8 +417,7 @@ class Charon:
 
     def inside_addresses(self) -> list[str]:
         """The inside addresses this initiator was given and has."""
-        text = self.ns.run("ip", "-4", "-o", "addr", "show", "dev", "lo").stdout
-        return re.findall(r"inet (10\.9\.\d+\.\d+)/32", text)
+        return inside_addresses(self.ns)
 
     def received(self) -> list[int]:
         """Sizes of the IKE messages that its log says it received."""
@@ -430,14 +433,20 @@ class Charon:
         return "\n".join(text.splitlines()[-lines:])
 
 
+def inside_addresses(ns: Ns) -> list[str]:
+    """The inside addresses that a daemon has put on lo."""
+    text = ns.run("ip", "-4", "-o", "addr", "show", "dev", "lo").stdout
+    return re.findall(r"inet (10\.9\.\d+\.\d+)/32", text)
+
+
 def start_all(daemons: Iterable[Charon]) -> None:
     """Start daemons side by side."""
-    _together(Charon.start, daemons)
+    _together(lambda daemon: daemon.start(), daemons)
 
 
 def initiate_all(daemons: Iterable[Charon]) -> None:
     """Bring the tunnels of several initiators up side by side."""
-    _together(Charon.initiate, daemons)
+    _together(lambda daemon: daemon.initiate(), daemons)
 
 
 def _together(act: Any, daemons: Iterable[Charon]) -> None:

@@ -40,11 +40,15 @@ def at_once[T](act: Callable[[T], Any], items: Iterable[T]) -> list[Any]:
 
 
 @contextlib.contextmanager
-def carrying(lab: Lab, pings: int, interval: float = 0.02) -> Iterator[None]:
-    """Every client pings while the block runs; none is lost, all reach its gateway and no other."""
-    homes = {client.address: gateway_of(lab, client).name for client in lab.clients}
+def carrying(lab: Lab, pings: int, clients: list[Client] | None = None) -> Iterator[None]:
+    """Every client pings while the block runs; none is lost, all reach its gateway and no other.
+
+    Not every client, if some are named.
+    """
+    clients = clients or lab.clients
+    homes = {client.address: gateway_of(lab, client).name for client in clients}
     before = {gateway.name: _packets(gateway) for gateway in lab.gateways}
-    started = [(client, client.pinging(pings, interval)) for client in lab.clients]
+    started = [(client, client.pinging(pings)) for client in clients]
     yield
     for client, process in started:
         assert client.missing(process) == 0, f"{client.name}\n{client.charon.log(20)}"
