@@ -46,7 +46,7 @@ class PerCpuLab(Lab):
     def _daemons(self, folder: Path, settings: Callable[[int], str]) -> None:
         more = FROM_4500 if self.method == "nat" else FROM_ANY_PORT
         for gateway in self.gateways:
-            conf = gateway_conf("%any", f"{INSIDE}/32", "", more=more)
+            conf = gateway_conf("%any", f"{INSIDE}/32", "", more_child=more)
             gateway.charon = Charon(gateway.ns, folder, conf, unpacked=STRONGSWAN)
         for client in self.clients:
             conf = client_conf(
@@ -56,8 +56,8 @@ class PerCpuLab(Lab):
                 f"{INSIDE}/32",
                 encap=True,
                 mobike=False,
-                inside_address=False,
-                more=f"{FROM_ANY_PORT}\n        start_action = trap",
+                vips="",
+                more_child=f"{FROM_ANY_PORT}\n        start_action = trap",
             )
             client.charon = Charon(client.ns, folder, conf, unpacked=STRONGSWAN)
 
