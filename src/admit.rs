@@ -123,6 +123,7 @@ impl<'g> Arrival<'g> {
 
     /// A packet whose SPI names `server`, where it goes without an entry too; but its answers must
     /// find one where addresses are translated. What it proves for its entry it proves as ever.
+    #[inline(never)]
     fn named(&self, server: &'g Arc<Server>, traffic: &Traffic) -> Result<&'g Arc<Server>, Reason> {
         self.netns.stats.count(Counted::Named);
         let ports = match traffic {
@@ -208,6 +209,7 @@ impl<'g> Arrival<'g> {
 
     /// The entry for an IKE message, and what the message is for it. What its SPI says goes before
     /// what its flow says: the flow may have had another IKE SA before.
+    #[inline(never)]
     fn ike(&self, ports: &Ports, header: &Header) -> Result<(&'g EntryNode, Event), Reason> {
         let known = self.known(ports);
         if let Some(entry) = known {
@@ -284,13 +286,20 @@ impl<'g> Arrival<'g> {
         Ok((entry, event))
     }
 
-    /// The entry for ESP in UDP. From a new address or port it makes a flow of its own, if its SPI
-    /// was seen, or its address tells where it belongs. That is initial until IKE from there proves
-    /// more, so that whoever knows an SPI cannot fill the table.
+    /// The entry for ESP in UDP.
+    #[inline]
     fn esp_in_udp(&self, ports: &Ports, spi: u32) -> Result<&'g EntryNode, Reason> {
-        if let Some(entry) = self.known(ports) {
-            return Ok(entry);
+        match self.known(ports) {
+            Some(entry) => Ok(entry),
+            None => self.moved(ports, spi),
         }
+    }
+
+    /// The entry for ESP in UDP from a new address or port: a flow of its own, if its SPI was seen,
+    /// or its address tells where it belongs. That is initial until IKE from there proves more, so
+    /// that whoever knows an SPI cannot fill the table.
+    #[cold]
+    fn moved(&self, ports: &Ports, spi: u32) -> Result<&'g EntryNode, Reason> {
         let (entries, guard) = (self.entries(), self.guard);
         let other = entries
             .by_esp(guard, &self.vip, spi, self.now)
@@ -304,6 +313,7 @@ impl<'g> Arrival<'g> {
     /// The entry of a connection, which goes where the initiator's other flows do, and what a segment
     /// is for it. The server has proved the initiator's address by the time it speaks IKE, whether
     /// its replies are seen or not.
+    #[inline(never)]
     fn tcp(&self, ports: &Ports, segment: &Segment) -> Result<(&'g EntryNode, Event), Reason> {
         let entry = match self.known(ports) {
             Some(entry) => entry,

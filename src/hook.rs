@@ -162,7 +162,10 @@ impl Netns {
     /// same.
     #[inline]
     fn learn(&self, packet: &Packet<'_>) {
-        let (Some(reply), Some(ports)) = (self.awaited(packet), packet.ports()) else {
+        let Some(reply) = self.awaited(packet) else {
+            return;
+        };
+        let Some(ports) = packet.ports() else {
             return;
         };
         let flow = Flow {
