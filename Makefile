@@ -53,7 +53,7 @@ compare: ## ip_vs and ours side by side, in one guest; the table goes to build/c
 test: ## everything: host tests, checks, guest tests
 	@scripts/in-root cargo test --quiet --locked --workspace
 	@$(MAKE) --no-print-directory check module
-	@scripts/vm run --smp 2 --mem 3G -- pytest -q ktests
+	@scripts/vm run --smp 2 --mem 3G --timeout 3600 -- pytest -q ktests
 
 .PHONY: test-debug
 test-debug: ## on kernels with checkers on: everything, a storm, fuzzers, failing allocations; ONLY=part,... for some

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn who_has_waited_longest_goes_first() -> Result {
         let soft = soft(3)?;
-        let mut keep = |since| soft.keep(1, overdue(since)).map(|gone| gone.since);
+        let keep = |since| soft.keep(1, overdue(since)).map(|gone| gone.since);
         assert_eq!([keep(50), keep(30), keep(40)], [None; 3]);
         assert_eq!(keep(60), Some(30));
         assert_eq!(keep(10), Some(10));
