@@ -62,7 +62,7 @@ def _things() -> set[str]:
     for command in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):  # it may end meanwhile
             name = command.read_text(encoding="utf-8").strip()
-            if name in ("charon", "swanctl", "ping", "rmmod", "insmod"):
+            if name in ("charon", "pluto", "swanctl", "ping", "rmmod", "insmod"):
                 found.add(f"process {command.parent.name} {name}")
     return found
 
