@@ -116,7 +116,14 @@ fn find<'g>(
         client_port: destination,
         port: source,
     };
-    let found = entries.by_reply(guard, &reply, now);
+    // ESP from a further port of the server belongs to the flow that IKE is on.
+    let found = entries.by_reply(guard, &reply, now).or_else(|| {
+        let is_further = carrier == Carrier::Udp && destination == ike::NATT_PORT;
+        let port = ike::NATT_PORT;
+        is_further
+            .then(|| entries.by_reply(guard, &Reply { port, ..reply }, now))
+            .flatten()
+    });
     if !entries.has_encap() || carrier != Carrier::Udp || !proto::is_esp_in_udp(packet) {
         return found.map(|found| (found, false));
     }

@@ -19,10 +19,11 @@ fn has_port(payload: &impl Payload, offset: usize) -> bool {
         .is_some_and(|port| matches!(u16::from_be_bytes(port), ike::PORT | ike::NATT_PORT))
 }
 
-/// Whether a datagram comes from a port of IKE.
+/// Whether a datagram comes from a port of IKE, or goes to one: an SA for each CPU (RFC 9611) may have
+/// a port of its own at the server.
 #[inline]
 pub(super) fn claims_reply(payload: &impl Payload) -> bool {
-    has_port(payload, 0)
+    has_port(payload, 0) || has_port(payload, 2)
 }
 
 impl Protocol for Isakmp {
