@@ -26,10 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ip_vs_ipsec")
     group.addoption("--storm-seconds", type=float, default=60, help="length of the storm (60)")
     group.addoption(
-        "--fuzz", type=int, default=20_000, metavar="N", help="inputs of each fuzzer (20,000)"
+        "--fuzz", type=int, default=10_000, metavar="N", help="inputs of each fuzzer (10,000)"
     )
     group.addoption(
-        "--entries", type=int, default=131_072, metavar="N", help="of test_million.py (131,072)"
+        "--entries", type=int, default=65_536, metavar="N", help="of test_million.py (65,536)"
     )
     group.addoption("--fuzz-seed", type=int, default=None, help="to see a failure again")
 

@@ -28,7 +28,7 @@ from kt.undone import undo_translation
 from kt.wait import wait_until
 
 PINGS = 10
-VERSIONS, IN_UDP = {1: 2, 2: 2, 3: 1, 4: 1}, {2, 4}
+VERSIONS, IN_UDP = {"c1": 2, "c2": 2, "c3": 1, "c4": 1}, {"c2", "c4"}
 MASK = "0xff00000000000000"
 
 
@@ -107,8 +107,8 @@ def conf(client: Client, *, dpd: int = 0) -> str:
         VIP,
         client.name,
         f"{INSIDE}/32",
-        version=VERSIONS[client.number],
-        encap=client.number in IN_UDP,
+        version=VERSIONS[client.name],
+        encap=client.name in IN_UDP,
         dpd=dpd,
     )
 
@@ -144,8 +144,8 @@ def test_the_gateways_choose_spis_as_they_are_told(cluster: Cluster) -> None:
         (child,) = sa["child-sas"].values()
         assert int(sa["responder-spi"], 16) >> 56 == 0x0A + gateway
         assert int(child["spi-out"], 16) >> 24 == 0xCA + gateway
-        assert sa["version"] == str(VERSIONS[client.number])
-        assert (child.get("encap") == "yes") == (client.number in IN_UDP)
+        assert sa["version"] == str(VERSIONS[client.name])
+        assert (child.get("encap") == "yes") == (client.name in IN_UDP)
 
 
 def test_tunnels_outlive_their_entries(cluster: Cluster) -> None:
@@ -205,7 +205,7 @@ def test_gateways_change_keys_then(cluster: Cluster) -> None:
 
     new_keys(lab.clients, Charon.esp_spis, children)
     cluster.carries()
-    new_keys([c for c in lab.clients if VERSIONS[c.number] == 2], Charon.ike_spis, ike)
+    new_keys([c for c in lab.clients if VERSIONS[c.name] == 2], Charon.ike_spis, ike)
     cluster.carries()
 
 
