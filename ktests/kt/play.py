@@ -160,7 +160,7 @@ def rekeying_fails(client: Client) -> str:
     """Of which SA the keys could not be renewed."""
     for kind, renew in (("CHILD", client.charon.rekey_child), ("IKE", client.charon.rekey_ike)):
         try:
-            renew(REKEY_SECONDS)
+            renew(timeout=REKEY_SECONDS)
         except (AssertionError, RuntimeError):
             return kind
     return ""

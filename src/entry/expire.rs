@@ -11,7 +11,7 @@ use crate::{
         rcu::Guard,
         table::{Table, NEVER, STRIPES},
         time,
-        work::{breathe, Task},
+        work::{breathe, context_switches, Task},
     },
     stats::Event,
 };
@@ -19,8 +19,6 @@ use kernel::{
     sync::atomic::{Atomic, Full, Relaxed},
     time::{Instant, Monotonic},
 };
-
-type Watch = Instant<Monotonic>;
 
 /// Milliseconds between two sweeps.
 const PERIOD: u64 = 250;
@@ -108,6 +106,13 @@ impl Pace {
         self.lag.greatest()
     }
 
+    /// Only the sweep calls this.
+    fn note_step(&self, step: &Step) {
+        if step.is_whole() {
+            self.step.note(step.microseconds());
+        }
+    }
+
     /// Begins a sweep. Returns its number, and whether it looks at every entry.
     fn begin(&self) -> (u64, bool) {
         let left = self.full.load(Relaxed);
@@ -134,13 +139,12 @@ impl Entries {
     /// Removes the dead.
     pub(super) fn sweep(&self) {
         let (pass, is_full) = self.pace.begin();
-        let mut step = Watch::now();
+        let mut step = Step::begin();
         let mut pause = || {
-            let microseconds = micros(&step);
-            if microseconds >= STEP {
-                self.pace.step.note(microseconds);
+            if step.microseconds() >= STEP {
+                self.pace.note_step(&step);
                 breathe();
-                step = Watch::now();
+                step = Step::begin();
             }
         };
         for batch in 0.. {
@@ -153,7 +157,7 @@ impl Entries {
                 Some(_) => pause(),
             }
         }
-        self.pace.step.note(micros(&step));
+        self.pace.note_step(&step);
         breathe();
         if pass % TEMPLATE_PASSES == 0 {
             self.sweep_templates();
@@ -265,9 +269,28 @@ impl Task for Entries {
     }
 }
 
-/// Microseconds since a point in time.
-fn micros(since: &Watch) -> u64 {
-    u64::try_from(since.elapsed().as_micros_ceil()).unwrap_or(0)
+/// What is done before others may have the CPU.
+struct Step {
+    since: Instant<Monotonic>,
+    switches: u64,
+}
+
+impl Step {
+    fn begin() -> Self {
+        Step {
+            since: Instant::now(),
+            switches: context_switches(),
+        }
+    }
+
+    fn microseconds(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_micros_ceil()).unwrap_or(0)
+    }
+
+    /// Whether nobody else has had the CPU since it began.
+    fn is_whole(&self) -> bool {
+        self.switches == context_switches()
+    }
 }
 
 /// Has one bucket for each object, or up to eight.

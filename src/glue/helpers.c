@@ -5,6 +5,7 @@
 #include <linux/icmpv6.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
+#include <linux/sched.h>
 #include <net/gre.h>
 #include <net/icmp.h>
 #include <net/ip.h>
@@ -76,6 +77,11 @@ bool ipvs_ipsec_queue_delayed_work(struct delayed_work *work,
 void ipvs_ipsec_cond_resched(void)
 {
 	cond_resched();
+}
+
+unsigned long ipvs_ipsec_context_switches(void)
+{
+	return current->nvcsw + current->nivcsw;
 }
 
 void *ipvs_ipsec_net_generic(const struct net *net, unsigned int id)

@@ -8,7 +8,7 @@
 
 use super::bindings;
 use core::{marker::PhantomPinned, ops::Deref};
-use kernel::{prelude::*, types::Opaque};
+use kernel::{num::casts::usize_as_u64, prelude::*, types::Opaque};
 
 /// Something that has work to do from time to time.
 pub(crate) trait Task: Send + Sync {
@@ -100,4 +100,10 @@ unsafe extern "C" fn run<T: Task>(work: *mut bindings::work_struct) {
 pub(crate) fn breathe() {
     // SAFETY: No requirements but process context, where tasks run.
     unsafe { bindings::ipvs_ipsec_cond_resched() };
+}
+
+/// How often this task has given the CPU to others, or had it taken away.
+pub(crate) fn context_switches() -> u64 {
+    // SAFETY: No requirements; the counts are the current task's own.
+    usize_as_u64(unsafe { bindings::ipvs_ipsec_context_switches() })
 }
