@@ -113,10 +113,8 @@ impl<'g> Arrival<'g> {
         if let (Traffic::EspInUdp(_, spi), State::Established) = (traffic, state) {
             self.entries().sight(self.guard, entry, *spi, self.now);
         }
-        if outcome != Outcome::Drop {
-            if entry.server.wants_encap() {
-                self.note_form(entry, traffic);
-            }
+        if outcome != Outcome::Drop && entry.server.wants_encap() {
+            self.note_form(entry, traffic);
         }
         outcome
     }
