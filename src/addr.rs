@@ -81,6 +81,7 @@ impl Addr {
     }
 
     /// Whether the address never leaves a host.
+    #[inline(always)]
     pub fn is_loopback(&self) -> bool {
         match self {
             Addr::V4([first, ..]) => *first == 127,
@@ -104,6 +105,7 @@ impl Addr {
     }
 
     /// Whether one host can own the address: not unspecified, not multicast, not broadcast.
+    #[inline(always)]
     pub fn is_unicast(&self) -> bool {
         match self {
             Addr::V4([first, ..]) => (1..224).contains(first),
@@ -114,6 +116,7 @@ impl Addr {
     /// Whether a router may send on what comes from the address: it is one host's, and means
     /// that host on other links too (RFC 1122 section 3.2.1.3; RFC 4291 sections 2.5.2, 2.5.3,
     /// 2.5.6 and 2.7).
+    #[inline(always)]
     pub fn may_be_forwarded(&self) -> bool {
         let is_link_local = match self {
             Addr::V4(_) => false,

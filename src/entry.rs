@@ -19,6 +19,7 @@ use crate::{
         header::Header,
         state::{Event, State},
     },
+    kapi::once,
     server::Server,
 };
 use kernel::sync::{
@@ -153,6 +154,12 @@ impl Entry {
             Form::InUdp => 2,
         };
         self.form.store(form, Relaxed);
+    }
+
+    /// Whether ESP of this SPI was let through in UDP.
+    #[inline]
+    pub(crate) fn has_seen(&self, spi: u32) -> bool {
+        self.spis.has(spi)
     }
 
     /// What it is bound to.
@@ -292,7 +299,7 @@ impl Clock {
     #[inline]
     fn state(&self, now: u64) -> Option<State> {
         // The word stands for itself: nothing else is read on account of it.
-        let word = self.0.load(Relaxed);
+        let word = once::read(&self.0);
         match Self::phase(word) {
             Phase::Alive(state) if word >> 2 > now => Some(state),
             _ => None,

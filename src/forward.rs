@@ -31,7 +31,7 @@ pub(crate) enum Way {
 
 impl Way {
     /// Has the packet go.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(self, packet: Packet<'_>) -> Verdict {
         match self {
             Way::Here => packet.accept_as_ours(),
@@ -42,7 +42,7 @@ impl Way {
 }
 
 /// Makes a packet from an initiator ready for its way to `server`, and finds that way.
-#[inline]
+#[inline(always)]
 pub(crate) fn prepare(server: &Server, packet: &mut Packet<'_>) -> Result<Way, Reason> {
     match server.method {
         Method::Dr => direct::prepare(server, packet),
@@ -52,20 +52,30 @@ pub(crate) fn prepare(server: &Server, packet: &mut Packet<'_>) -> Result<Way, R
     }
 }
 
+/// The way to a server.
+#[inline(always)]
+fn route(server: &Server, packet: &Packet<'_>) -> Result<Route, Reason> {
+    let route = server.route.route(packet.net());
+    route.map_err(|_| unreachable(packet))
+}
+
 /// The way to a server, and where a packet comes from that this host itself sends there.
-#[inline]
-fn route(server: &Server, packet: &Packet<'_>) -> Result<(Route, Addr), Reason> {
-    server.route.route(packet.net()).map_err(|_| {
-        errors::send(packet, errors::Error::HostUnreachable);
-        Reason::NoRoute
-    })
+fn route_and_source(server: &Server, packet: &Packet<'_>) -> Result<(Route, Addr), Reason> {
+    let found = server.route.route_and_source(packet.net());
+    found.map_err(|_| unreachable(packet))
+}
+
+#[cold]
+fn unreachable(packet: &Packet<'_>) -> Reason {
+    errors::send(packet, errors::Error::HostUnreachable);
+    Reason::NoRoute
 }
 
 /// What every packet must stand that leaves this host again: it has another hop to live, and is
 /// not longer than `mtu` if it must not be cut. Else its sender is told. After `decrement_ttl` and
 /// `ensure_mtu_is_adequate` of ip_vs_xmit.c.
-#[inline]
-fn leave(packet: &mut Packet<'_>, mtu: u32) -> Result<(), Reason> {
+#[inline(always)]
+fn leave(packet: &mut Packet<'_>, mtu: impl FnOnce() -> u32) -> Result<(), Reason> {
     if !packet.source().may_be_forwarded() {
         return Err(Reason::Source);
     }
@@ -73,9 +83,12 @@ fn leave(packet: &mut Packet<'_>, mtu: u32) -> Result<(), Reason> {
         errors::send(packet, errors::Error::TimeExceeded);
         return Err(Reason::Ttl);
     }
-    if packet.is_unfragmentable() && !packet.fits(mtu) {
-        errors::send(packet, errors::Error::TooBig(mtu));
-        return Err(Reason::Mtu);
+    if packet.is_unfragmentable() {
+        let mtu = mtu();
+        if !packet.fits(mtu) {
+            errors::send(packet, errors::Error::TooBig(mtu));
+            return Err(Reason::Mtu);
+        }
     }
     packet.decrease_ttl().map_err(|_| Reason::NoMemory)
 }

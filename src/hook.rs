@@ -8,7 +8,7 @@ use crate::{
     forward::{
         self,
         icmp::{self, Outcome},
-        nat, Way,
+        nat,
     },
     ike::header::Header,
     kapi::{
@@ -19,36 +19,74 @@ use crate::{
         time,
     },
     netns::Netns,
-    proto::{number::UDP, quote, Carrier},
+    proto::{
+        number::{ESP, TCP, UDP},
+        quote, Carrier, Kind,
+    },
     reason::Reason,
     server::Server,
-    service::Service,
+    service::Common,
     stats::{Direction, Event},
 };
 
-/// A packet that goes no further, and who is to be told of it.
-struct Refused<'g> {
-    reason: Reason,
-    server: Option<&'g Server>,
+impl Handler for Netns {
+    /// From an initiator to a service: find the entry, admit, forward, count.
+    #[inline(always)]
+    fn local_in(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
+        match self.express(guard, &packet) {
+            Some((entry, kind)) => self.deliver(&entry.server, kind, packet),
+            None => self.any_in(guard, packet),
+        }
+    }
+
+    /// What may be a server's answer is heeded while one can mean anything to us; whatever else may
+    /// be an ICMP error about our packets.
+    #[inline(always)]
+    fn heeds(&self, protocol: u8) -> bool {
+        !matches!(protocol, UDP | TCP | ESP) || self.entries.awaits_answers()
+    }
+
+    /// From a server to an initiator.
+    #[inline(always)]
+    fn forward(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
+        if quote::is_icmp(packet.family(), packet.protocol()) {
+            self.icmp_through(guard, packet)
+        } else {
+            self.answer(guard, packet)
+        }
+    }
+
+    /// From a server that is this host, to an initiator.
+    #[inline(always)]
+    fn local_out(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
+        if quote::is_icmp(packet.family(), packet.protocol()) {
+            self.icmp_out(guard, packet)
+        } else {
+            self.answer(guard, packet)
+        }
+    }
 }
 
-impl Handler for Netns {
-    /// From an initiator to a service.
-    #[inline]
-    fn local_in(&self, mut packet: Packet<'_>) -> Verdict {
+impl Netns {
+    /// Whatever is for this host: classify, and on if it is a service's.
+    #[inline(never)]
+    fn any_in(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
         let Some(carrier) = Carrier::of(packet.protocol(), &packet) else {
-            return self.icmp_in(packet);
+            return self.icmp_in(guard, packet);
         };
-        let guard = Guard::new();
-        let vip = packet.destination();
-        let Some(service) = self.services.read(&guard).of_packet(&packet, &vip) else {
+        let (client, vip) = (packet.source(), packet.destination());
+        let Some(service) = self.services.read(guard).of_packet(&packet, &vip) else {
             return packet.accept();
         };
-        match self.way(&guard, service, carrier, &mut packet) {
-            Ok(way) => way.take(packet),
-            Err(refused) => {
-                self.refuse(service, &packet, &refused);
-                if refused.reason == Reason::TcpNoEntry {
+        let admitted = carrier.parse(&packet).and_then(|traffic| {
+            let server = admit(self, guard, service, (client, vip), &traffic)?;
+            Ok((server, traffic.kind()))
+        });
+        match admitted {
+            Ok((server, kind)) => self.deliver(server, kind, packet),
+            Err(reason) => {
+                self.refuse(&service.common, &packet, reason);
+                if reason == Reason::TcpNoEntry {
                     // Our own stack has no such connection either, and says so.
                     packet.accept()
                 } else {
@@ -58,56 +96,29 @@ impl Handler for Netns {
         }
     }
 
-    /// From a server to an initiator.
-    #[inline]
-    fn forward(&self, packet: Packet<'_>) -> Verdict {
-        if quote::is_icmp(packet.family(), packet.protocol()) {
-            return self.icmp_through(packet);
+    /// Sends a packet that was admitted to its server, and counts it.
+    #[inline(always)]
+    fn deliver(&self, server: &Server, kind: Kind, mut packet: Packet<'_>) -> Verdict {
+        let bytes = length(&packet);
+        match forward::prepare(server, &mut packet) {
+            Ok(way) => {
+                server.account.count_packet(Direction::In, bytes);
+                self.stats.count(Event::Forwarded(kind));
+                way.take(packet)
+            }
+            Err(reason) => {
+                self.refuse(&server.account.common, &packet, reason);
+                server.account.volume.count_drop(reason);
+                packet.drop()
+            }
         }
-        self.answer(packet)
     }
 
-    /// From a server that is this host, to an initiator.
-    #[inline]
-    fn local_out(&self, packet: Packet<'_>) -> Verdict {
-        if quote::is_icmp(packet.family(), packet.protocol()) {
-            return self.icmp_out(packet);
-        }
-        self.answer(packet)
-    }
-}
-
-impl Netns {
-    /// Classify, find the entry, admit, forward, count.
-    #[inline]
-    fn way<'g>(
-        &'g self,
-        guard: &'g Guard,
-        service: &'g Service,
-        carrier: Carrier,
-        packet: &mut Packet<'_>,
-    ) -> Result<Way, Refused<'g>> {
-        let refused = |server| move |reason| Refused { reason, server };
-        let traffic = carrier.parse(packet).map_err(refused(None))?;
-        let ends = (packet.source(), packet.destination());
-        let server = admit(self, guard, service, ends, &traffic).map_err(refused(None))?;
-        let bytes = length(packet);
-        let way = forward::prepare(server, packet).map_err(refused(Some(server)))?;
-
-        server.account.count_packet(Direction::In, bytes);
-        self.stats.count(Event::Forwarded(traffic));
-        Ok(way)
-    }
-
-    /// Counts a packet that goes no further, and answers it if it shall be.
+    /// Counts a packet of a service that goes no further, and answers it if it shall be.
     #[cold]
-    fn refuse(&self, service: &Service, packet: &Packet<'_>, refused: &Refused<'_>) {
-        let reason = refused.reason;
+    fn refuse(&self, service: &Common, packet: &Packet<'_>, reason: Reason) {
         self.stats.count(Event::Dropped(reason));
-        service.common.volume.count_drop(reason);
-        if let Some(server) = refused.server {
-            server.account.volume.count_drop(reason);
-        }
+        service.volume.count_drop(reason);
         if matches!(reason, Reason::EspNoEntry | Reason::AhNoEntry) {
             errors::send(packet, errors::Error::ProtocolUnreachable);
             self.stats.count(Event::Unreachable);
@@ -115,20 +126,19 @@ impl Netns {
     }
 
     /// Has a server's answer come from the service, where addresses are translated.
-    #[inline]
-    fn answer(&self, packet: Packet<'_>) -> Verdict {
+    #[inline(never)]
+    fn answer(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
         if !self.entries.has_translated() {
-            self.learn(&packet);
+            self.learn(guard, &packet);
             return packet.accept();
         }
-        let guard = Guard::new();
         let mut packet = if packet.protocol() == UDP && packet.is_fragment() {
             // Only what goes to our initiators is held up.
             let (server, client) = (packet.source(), packet.destination());
             let now = time::jiffies();
-            let ours = self.entries.by_reply_address(&guard, &server, &client, now);
+            let ours = self.entries.by_reply_address(guard, &server, &client, now);
             if ours.is_none() {
-                self.learn(&packet);
+                self.learn(guard, &packet);
                 return packet.accept();
             }
             match packet.reassemble() {
@@ -138,9 +148,9 @@ impl Netns {
         } else {
             packet
         };
-        match nat::answer(self, &guard, &mut packet) {
+        match nat::answer(self, guard, &mut packet) {
             None => {
-                self.learn(&packet);
+                self.learn(guard, &packet);
                 packet.accept()
             }
             Some(Ok(entry)) => {
@@ -161,7 +171,7 @@ impl Netns {
     /// Learns what a server's reply says, where addresses are not translated and it passes all the
     /// same.
     #[inline]
-    fn learn(&self, packet: &Packet<'_>) {
+    fn learn(&self, guard: &Guard, packet: &Packet<'_>) {
         let Some(reply) = self.awaited(packet) else {
             return;
         };
@@ -175,8 +185,7 @@ impl Netns {
             vip: packet.source(),
             vip_port: ports.source,
         };
-        let guard = Guard::new();
-        if let Some(entry) = self.entries.by_flow(&guard, &flow, time::jiffies()) {
+        if let Some(entry) = self.entries.by_flow(guard, &flow, time::jiffies()) {
             entry.learn(&reply);
         }
     }
@@ -190,28 +199,29 @@ impl Netns {
     }
 
     /// ICMP for this host.
-    fn icmp_in(&self, mut packet: Packet<'_>) -> Verdict {
+    #[inline(never)]
+    fn icmp_in(&self, guard: &Guard, mut packet: Packet<'_>) -> Verdict {
         if !quote::is_icmp(packet.family(), packet.protocol()) || self.entries.count() == 0 {
             return packet.accept();
         }
-        let guard = Guard::new();
-        let outcome = icmp::incoming(self, &guard, &mut packet);
+        let outcome = icmp::incoming(self, guard, &mut packet);
         self.icmp_done(packet, outcome)
     }
 
     /// ICMP of this host.
-    fn icmp_out(&self, mut packet: Packet<'_>) -> Verdict {
+    #[inline(never)]
+    fn icmp_out(&self, guard: &Guard, mut packet: Packet<'_>) -> Verdict {
         if !self.entries.has_translated() {
             return packet.accept();
         }
-        let guard = Guard::new();
-        let outcome = icmp::outgoing(self, &guard, &mut packet);
+        let outcome = icmp::outgoing(self, guard, &mut packet);
         self.icmp_done(packet, outcome)
     }
 
     /// ICMP for another host: for an initiator, or for a service by mark that is no address of
     /// this host.
-    fn icmp_through(&self, packet: Packet<'_>) -> Verdict {
+    #[inline(never)]
+    fn icmp_through(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
         if self.entries.count() == 0 {
             return packet.accept();
         }
@@ -225,9 +235,8 @@ impl Netns {
         } else {
             packet
         };
-        let guard = Guard::new();
-        let outcome = icmp::outgoing(self, &guard, &mut packet)
-            .or_else(|| icmp::incoming(self, &guard, &mut packet));
+        let outcome = icmp::outgoing(self, guard, &mut packet)
+            .or_else(|| icmp::incoming(self, guard, &mut packet));
         self.icmp_done(packet, outcome)
     }
 

@@ -26,6 +26,8 @@ mod reason;
 #[allow(unreachable_pub)]
 mod sched;
 #[allow(unreachable_pub)]
+mod siphash;
+#[allow(unreachable_pub)]
 mod spi;
 
 // The kernel, made safe.
@@ -35,6 +37,7 @@ mod kapi;
 mod admit;
 mod entry;
 mod error;
+mod express;
 mod forward;
 mod hook;
 mod netlink;

@@ -3,6 +3,7 @@
 //! The protocols of IPsec behind one trait, in the manner of `struct ip_vs_protocol` (pure).
 
 mod ah;
+mod data;
 mod esp;
 mod isakmp;
 mod natt;
@@ -11,6 +12,7 @@ pub mod quote;
 mod tcp;
 
 use crate::{addr::Transport, ike::header::Header, reason::Reason};
+pub use data::Data;
 pub use tcp::Segment;
 
 /// What follows the network header of a packet.
@@ -90,7 +92,37 @@ pub enum Traffic {
     Tcp(Ports, Segment),
 }
 
+/// What a packet of IPsec is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// ISAKMP or IKE.
+    Ike,
+    /// A NAT keepalive.
+    Keepalive,
+    /// ESP in UDP.
+    EspInUdp,
+    /// ESP on IP.
+    Esp,
+    /// AH.
+    Ah,
+    /// A segment of a stream of IKE and ESP.
+    Tcp,
+}
+
 impl Traffic {
+    /// What it is.
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Traffic::Ike(..) => Kind::Ike,
+            Traffic::Keepalive(_) => Kind::Keepalive,
+            Traffic::EspInUdp(..) => Kind::EspInUdp,
+            Traffic::Esp(_) => Kind::Esp,
+            Traffic::Ah(_) => Kind::Ah,
+            Traffic::Tcp(..) => Kind::Tcp,
+        }
+    }
+
     /// The header of the IKE message that it begins with, if it does.
     #[inline]
     pub fn ike(&self) -> Option<&Header> {

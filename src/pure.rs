@@ -22,4 +22,5 @@ pub mod ipv6;
 pub mod proto;
 pub mod reason;
 pub mod sched;
+pub mod siphash;
 pub mod spi;

@@ -6,6 +6,7 @@ use crate::{
     addr::Addr,
     ike::state::State,
     kapi::{
+        once,
         route::{self, Towards},
         skb::Shim,
         time,
@@ -65,6 +66,12 @@ impl Server {
     #[inline]
     pub(crate) fn sees_replies(&self) -> bool {
         matches!(self.method, Method::Nat { .. } | Method::Local)
+    }
+
+    /// Whether data packets of its entries may take the short way (`express.rs`).
+    #[inline]
+    pub(crate) fn takes_express(&self) -> bool {
+        once::read(&self.account.common.express) && !self.wants_encap()
     }
 
     /// A server without entries. Sleeps.
@@ -150,7 +157,7 @@ impl Account {
     /// Whether the administrator has removed the server, and its entries are dead.
     #[inline]
     pub(crate) fn is_dead(&self) -> bool {
-        self.state.load(Relaxed) == DEAD
+        once::read(&self.state) == DEAD
     }
 
     /// Whether the administrator has removed the server.

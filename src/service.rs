@@ -117,6 +117,9 @@ pub(crate) struct Common {
     /// Its entries that have outlived their timers.
     #[pin]
     pub(crate) soft: Soft,
+    /// Whether data packets may take the short way (`express.rs`): nothing goes before what its
+    /// entries say, neither a mark nor an SPI that names a server.
+    pub(crate) express: Atomic<bool>,
 }
 
 impl Common {
@@ -126,6 +129,7 @@ impl Common {
             try_pin_init!(Common {
                 volume: Volume::new()?,
                 soft <- Soft::new(),
+                express: Atomic::new(false),
             }),
             GFP_KERNEL,
         )?;
@@ -354,7 +358,10 @@ impl Service {
 
     /// Replaces plan and servers.
     pub(crate) fn set_roster(&self, roster: Roster) -> Result<(), Refusal> {
-        self.roster.replace(Snapshot::new(roster)?);
+        let is_express = matches!(self.key, Key::Address(_)) && roster.directory.is_empty();
+        let roster = Snapshot::new(roster)?;
+        self.common.express.store(is_express, Relaxed);
+        self.roster.replace(roster);
         Ok(())
     }
 

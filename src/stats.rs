@@ -4,7 +4,7 @@
 
 use crate::{
     kapi::{genl::Message, percpu::Counters},
-    proto::Traffic,
+    proto::Kind,
     reason::Reason,
     uapi::*,
 };
@@ -19,7 +19,7 @@ use kernel::{
 #[derive(Clone, Copy)]
 pub(crate) enum Event {
     /// A packet was forwarded.
-    Forwarded(Traffic),
+    Forwarded(Kind),
     /// An ICMP error about one was forwarded.
     Icmp,
     /// A packet from a server was forwarded.
@@ -44,14 +44,15 @@ pub(crate) enum Event {
 
 impl Event {
     /// The attribute that tells how often it happened.
+    #[inline]
     fn attribute(self) -> u32 {
         match self {
-            Event::Forwarded(Traffic::Ike(..)) => IPVS_IPSEC_A_COUNTERS_IKE,
-            Event::Forwarded(Traffic::Esp(_)) => IPVS_IPSEC_A_COUNTERS_ESP,
-            Event::Forwarded(Traffic::Ah(_)) => IPVS_IPSEC_A_COUNTERS_AH,
-            Event::Forwarded(Traffic::EspInUdp(..)) => IPVS_IPSEC_A_COUNTERS_ESP_IN_UDP,
-            Event::Forwarded(Traffic::Keepalive(_)) => IPVS_IPSEC_A_COUNTERS_KEEPALIVE,
-            Event::Forwarded(Traffic::Tcp(..)) => IPVS_IPSEC_A_COUNTERS_TCP,
+            Event::Forwarded(Kind::Ike) => IPVS_IPSEC_A_COUNTERS_IKE,
+            Event::Forwarded(Kind::Esp) => IPVS_IPSEC_A_COUNTERS_ESP,
+            Event::Forwarded(Kind::Ah) => IPVS_IPSEC_A_COUNTERS_AH,
+            Event::Forwarded(Kind::EspInUdp) => IPVS_IPSEC_A_COUNTERS_ESP_IN_UDP,
+            Event::Forwarded(Kind::Keepalive) => IPVS_IPSEC_A_COUNTERS_KEEPALIVE,
+            Event::Forwarded(Kind::Tcp) => IPVS_IPSEC_A_COUNTERS_TCP,
             Event::Icmp => IPVS_IPSEC_A_COUNTERS_ICMP,
             Event::Out => IPVS_IPSEC_A_COUNTERS_OUT,
             Event::Created => IPVS_IPSEC_A_COUNTERS_ENTRIES_CREATED,

@@ -3,13 +3,13 @@
 //! Answers of servers, and the entries they belong to, where addresses are translated.
 
 use super::{
-    table::{fold, Entries, EntryNode, BY_REPLY, BY_REPLY_ADDRESS},
+    table::{Entries, EntryNode, BY_REPLY, BY_REPLY_ADDRESS},
     Entry,
 };
 use crate::{
     addr::{Addr, Transport},
     ike::state::State,
-    kapi::rcu::Guard,
+    kapi::{once, rcu::Guard},
     server::Method,
 };
 use kernel::sync::atomic::Relaxed;
@@ -107,7 +107,13 @@ impl Entries {
     /// Whether there are entries whose server's address is translated.
     #[inline]
     pub(crate) fn has_translated(&self) -> bool {
-        self.translated.load(Relaxed) > 0
+        once::read(&self.translated) > 0
+    }
+
+    /// Whether anything that a server sends can mean anything to us.
+    #[inline]
+    pub(crate) fn awaits_answers(&self) -> bool {
+        self.has_translated() || self.initial() > 0
     }
 
     /// Whether there are entries whose server gets ESP in UDP.
@@ -127,8 +133,7 @@ impl Entries {
 
     pub(super) fn reply_hash(&self, reply: &Reply) -> u32 {
         let ports = u64::from(reply.client_port) << 16 | u64::from(reply.port);
-        let transport = u64::from(reply.transport.number());
-        let address = self.pair_hash(&reply.server, &reply.client);
-        fold(self.key.hash3([address, ports, transport]))
+        let transport = u64::from(reply.transport.number()) << 32;
+        self.pair_hash(&reply.server, &reply.client, transport | ports)
     }
 }

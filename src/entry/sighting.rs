@@ -4,13 +4,13 @@
 //! or port changes is known again by its ESP (RFC 4555; RFC 7296 section 2.23).
 
 use super::{
-    table::{fold, Entries, EntryNode},
+    table::{Entries, EntryNode},
     Entry,
 };
 use crate::{
     addr::{Addr, Flow},
     ike::{state::State, NATT_PORT},
-    kapi::{rcu::Guard, table::Inserted, time},
+    kapi::{once, rcu::Guard, table::Inserted, time},
 };
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
 
@@ -43,8 +43,8 @@ impl Spis {
     }
 
     #[inline]
-    fn has(&self, spi: u32) -> bool {
-        self.slots.iter().any(|slot| slot.load(Relaxed) == spi)
+    pub(super) fn has(&self, spi: u32) -> bool {
+        self.slots.iter().any(|slot| once::read(slot) == spi)
     }
 
     /// Puts an SPI in the place of none, or of another, which is returned. With more SPIs than there
@@ -75,7 +75,7 @@ impl Entries {
     /// Remembers that ESP of this SPI was let through in UDP by an entry.
     #[inline]
     pub(crate) fn sight(&self, guard: &Guard, entry: &EntryNode, spi: u32, now: u64) {
-        if !entry.spis.has(spi) {
+        if !entry.has_seen(spi) {
             self.sight_new(guard, entry, spi, now);
         }
     }
@@ -161,6 +161,6 @@ impl Entries {
 
     fn sighting_hash(&self, vip: &Addr, spi: u32) -> u32 {
         let [high, low] = vip.words();
-        fold(self.key.hash3([high, low, u64::from(spi)]))
+        self.key.hash([high, low], spi.into())
     }
 }

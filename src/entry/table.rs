@@ -7,17 +7,18 @@ use super::{
     Origin, Restarted,
 };
 use crate::{
-    addr::{Addr, Flow},
+    addr::{Addr, Family, Flow},
     ike::{header::Header, state::State},
     kapi::{
         genl::Dump,
+        once, random,
         rcu::Guard,
-        siphash,
         table::{Inserted, Node, Table},
         time,
         work::breathe,
     },
     reason::Reason,
+    siphash,
     stats::{Event, Stats},
 };
 use kernel::{
@@ -76,7 +77,7 @@ impl Entries {
             sightings <- Table::new(),
             pace: Pace::new(),
             stats,
-            key: siphash::Key::random(),
+            key: siphash::Key::new(random::words()),
             initial: Atomic::new(0),
             retired: Atomic::new(0),
             translated: Atomic::new(0),
@@ -94,6 +95,39 @@ impl Entries {
     ) -> Option<&'g EntryNode> {
         let wanted = |entry: &Entry| entry.flow == *flow && entry.state(now).is_some();
         self.table.find::<0>(guard, self.flow_hash(flow), wanted)
+    }
+
+    /// The living entry of a flow, if it is established.
+    #[inline(always)]
+    pub(crate) fn established<'g>(
+        &'g self,
+        guard: &'g Guard,
+        flow: &Flow,
+        now: u64,
+    ) -> Option<&'g EntryNode> {
+        let mut state = None;
+        let wanted = |entry: &Entry| {
+            entry.flow == *flow && {
+                state = entry.state(now);
+                state.is_some()
+            }
+        };
+        let entry = self.table.find::<0>(guard, self.flow_hash(flow), wanted)?;
+        (state == Some(State::Established)).then_some(entry)
+    }
+
+    /// The living entry of an initiator's address and a service that was established last.
+    #[inline(always)]
+    pub(crate) fn established_at<'g>(
+        &'g self,
+        guard: &'g Guard,
+        client: &Addr,
+        vip: &Addr,
+        now: u64,
+    ) -> Option<&'g EntryNode> {
+        self.find_by_address(guard, client, vip, State::Established, |entry| {
+            entry.state(now) == Some(State::Established)
+        })
     }
 
     /// The living entry of a service that saw this initiator SPI last.
@@ -120,17 +154,16 @@ impl Entries {
         vip: &Addr,
         now: u64,
     ) -> Option<&'g EntryNode> {
-        let find = |state: State| {
-            self.find_by_address(guard, client, vip, state, |entry| {
-                entry.state(now) == Some(state)
+        self.established_at(guard, client, vip, now).or_else(|| {
+            self.find_by_address(guard, client, vip, State::Initial, |entry| {
+                entry.state(now) == Some(State::Initial)
             })
-        };
-        find(State::Established).or_else(|| find(State::Initial))
+        })
     }
 
     /// The first entry of an initiator's address and a service that is `wanted`, of those that hang
     /// where entries of this state do, the one that came there last first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_by_address<'g>(
         &'g self,
         guard: &'g Guard,
@@ -331,8 +364,9 @@ impl Entries {
     }
 
     /// Number of entries in state initial.
+    #[inline]
     pub(crate) fn initial(&self) -> u32 {
-        u32::try_from(self.initial.load(Relaxed)).unwrap_or(0)
+        u32::try_from(once::read(&self.initial)).unwrap_or(0)
     }
 
     /// Number of buckets.
@@ -379,40 +413,36 @@ impl Entries {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn flow_hash(&self, flow: &Flow) -> u32 {
         let ports = u64::from(flow.client_port) << 16 | u64::from(flow.vip_port);
-        let transport = u64::from(flow.transport.number());
-        let address = self.pair_hash(&flow.client, &flow.vip);
-        fold(self.key.hash3([address, ports, transport]))
+        let transport = u64::from(flow.transport.number()) << 32;
+        self.pair_hash(&flow.client, &flow.vip, transport | ports)
     }
 
     fn spi_hash(&self, vip: &Addr, spi: u64) -> u32 {
         let [high, low] = vip.words();
-        fold(self.key.hash3([high, low, spi]))
+        self.key.hash([high, low, spi], 0)
     }
 
     /// Entries that have not proved themselves hang elsewhere, so that a flood of them in a
     /// client's name hides nothing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn address_hash(&self, client: &Addr, vip: &Addr, state: State) -> u32 {
-        let hash = fold(self.pair_hash(client, vip));
+        let hash = self.pair_hash(client, vip, 0);
         match state {
             State::Established => hash,
             State::Initial => !hash,
         }
     }
 
-    #[inline]
-    pub(super) fn pair_hash(&self, client: &Addr, vip: &Addr) -> u64 {
-        let ([a, b], [c, d]) = (client.words(), vip.words());
-        self.key.hash4([a, b, c, d])
+    /// Hash of two addresses, and of 56 bits more.
+    #[inline(always)]
+    pub(super) fn pair_hash(&self, one: &Addr, other: &Addr, more: u64) -> u32 {
+        let ([a, b], [c, d]) = (one.words(), other.words());
+        match one.family() {
+            Family::V4 => self.key.hash([b << 32 | d], more),
+            Family::V6 => self.key.hash([a, b, c, d], more),
+        }
     }
-}
-
-/// Half of a hash: all its bits are as good.
-#[inline]
-pub(super) fn fold(hash: u64) -> u32 {
-    let [a, b, c, d, ..] = hash.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }

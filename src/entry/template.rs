@@ -7,7 +7,7 @@
 //! persistence after that; but only if one of them was established, so that a flood of first
 //! messages leaves nothing behind.
 
-use super::table::{fold, Entries, ENTRIES_MAX};
+use super::table::{Entries, ENTRIES_MAX};
 use crate::{
     addr::Addr,
     kapi::{rcu::Guard, table::Inserted, time},
@@ -134,6 +134,6 @@ impl Entries {
 
     fn template_hash(&self, service: &Key, prefix: &Addr) -> u32 {
         let ([a, b], [c, d]) = (service.words(), prefix.words());
-        fold(self.key.hash4([a, b, c, d]))
+        self.key.hash([a, b, c, d], 0)
     }
 }

@@ -7,12 +7,12 @@ use crate::{kapi::skb::Packet, reason::Reason, server::Server};
 
 /// Makes a packet ready for its way to `server`, and finds that way. A server whose address is
 /// this host's own is this host.
-#[inline]
+#[inline(always)]
 pub(super) fn prepare(server: &Server, packet: &mut Packet<'_>) -> Result<Way, Reason> {
-    let (route, _) = route(server, packet)?;
+    let route = route(server, packet)?;
     if route.is_local() {
         return Ok(Way::Here);
     }
-    leave(packet, route.mtu())?;
+    leave(packet, || route.mtu())?;
     Ok(Way::Along(route))
 }

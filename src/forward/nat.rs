@@ -39,7 +39,7 @@ pub(super) fn prepare(
         return Err(Reason::AhNat);
     }
     let encap = encap && packet.protocol() == ESP;
-    let (route, _) = route(server, packet)?;
+    let route = route(server, packet)?;
     let way = if route.is_local() {
         if server.address.is_loopback() {
             return Err(Reason::Local);
@@ -47,7 +47,7 @@ pub(super) fn prepare(
         Way::Here
     } else {
         let overhead = if encap { ENCAP_LEN } else { 0 };
-        leave(packet, route.mtu().saturating_sub(overhead))?;
+        leave(packet, || route.mtu().saturating_sub(overhead))?;
         Way::Along(route)
     };
     let changed = packet.set_destination(&server.address).and_then(|()| {

@@ -3,7 +3,7 @@
 //! The packet goes to the server inside another: IP in IP (RFC 2003, RFC 2473), GRE (RFC 2784) or
 //! GUE. After `ip_vs_tunnel_xmit`.
 
-use super::{header_len, leave, route, Way};
+use super::{header_len, leave, route_and_source, Way};
 use crate::{
     addr::Family,
     kapi::skb::{Packet, Shim},
@@ -21,7 +21,7 @@ const IPV4_LEN: usize = 20;
 /// Makes a packet ready for its way to `server`, and finds that way. A server whose address is
 /// this host's own is this host.
 pub(super) fn prepare(server: &Server, shim: Shim, packet: &mut Packet<'_>) -> Result<Way, Reason> {
-    let (route, source) = route(server, packet)?;
+    let (route, source) = route_and_source(server, packet)?;
     if route.is_local() {
         return Ok(Way::Here);
     }
@@ -29,7 +29,8 @@ pub(super) fn prepare(server: &Server, shim: Shim, packet: &mut Packet<'_>) -> R
         // This host has no address of the family.
         return Err(Reason::NoRoute);
     }
-    leave(packet, mtu(server, shim, route.mtu(), packet.family())?)?;
+    let mtu = mtu(server, shim, route.mtu(), packet.family())?;
+    leave(packet, || mtu)?;
     // Reassembled here; the initiator cannot be told of a limit that no link has.
     let counted = match server.address.family() {
         Family::V4 => IPV4_LEN,

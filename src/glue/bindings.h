@@ -10,7 +10,6 @@
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
 #include <linux/rcupdate.h>
-#include <linux/siphash.h>
 #include <linux/skbuff.h>
 #include <linux/sysctl.h>
 #include <net/dst_cache.h>

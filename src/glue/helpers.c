@@ -95,11 +95,6 @@ void *ipvs_ipsec_skb_header_pointer(const struct sk_buff *skb, int offset,
 	return skb_header_pointer(skb, offset, len, buffer);
 }
 
-int ipvs_ipsec_skb_network_offset(const struct sk_buff *skb)
-{
-	return skb_network_offset(skb);
-}
-
 void ipvs_ipsec_kfree_skb(struct sk_buff *skb)
 {
 	kfree_skb(skb);
@@ -212,6 +207,22 @@ void ipvs_ipsec_skb_dst_drop(struct sk_buff *skb)
 void ipvs_ipsec_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst)
 {
 	skb_dst_set(skb, dst);
+}
+
+/* What each packet takes that is sent along another route, in one call. */
+void ipvs_ipsec_skb_redirect(struct sk_buff *skb, struct dst_entry *dst)
+{
+	/* Neither ip_vs nor connection tracking shall see it once more. */
+	ipvs_ipsec_skb_set_ipvs_property(skb);
+	ipvs_ipsec_skb_untrack(skb);
+	skb_dst_drop(skb);
+	skb_dst_set(skb, dst);
+	/* ip_fragment shall not answer in our place: the sender was told. */
+	skb->ignore_df = 1;
+	/* A socket that early demultiplexing found is not the packet's. */
+	skb_orphan(skb);
+	skb_forward_csum(skb);
+	skb_clear_tstamp(skb);
 }
 
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb)

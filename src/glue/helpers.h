@@ -48,10 +48,14 @@ unsigned long ipvs_ipsec_context_switches(void);
 /* kapi/pernet.rs */
 void *ipvs_ipsec_net_generic(const struct net *net, unsigned int id);
 
+/* kapi/skb/fields.rs. Of a field that bindgen has no steady name for. */
+enum {
+	IPVS_IPSEC_SKB_NETWORK_HEADER = offsetof(struct sk_buff, network_header),
+};
+
 /* kapi/skb.rs */
 void *ipvs_ipsec_skb_header_pointer(const struct sk_buff *skb, int offset,
 				    int len, void *buffer);
-int ipvs_ipsec_skb_network_offset(const struct sk_buff *skb);
 void ipvs_ipsec_kfree_skb(struct sk_buff *skb);
 struct iphdr *ipvs_ipsec_ip_hdr(const struct sk_buff *skb);
 struct ipv6hdr *ipvs_ipsec_ipv6_hdr(const struct sk_buff *skb);
@@ -72,6 +76,7 @@ bool ipvs_ipsec_skb_ipvs_property(const struct sk_buff *skb);
 void ipvs_ipsec_skb_set_ignore_df(struct sk_buff *skb);
 void ipvs_ipsec_skb_dst_drop(struct sk_buff *skb);
 void ipvs_ipsec_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst);
+void ipvs_ipsec_skb_redirect(struct sk_buff *skb, struct dst_entry *dst);
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb);
 void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb);
 

@@ -6,7 +6,8 @@
 
 use super::{
     bindings,
-    skb::{Packet, Verdict},
+    rcu::Guard,
+    skb::{self, Packet, Verdict},
     Net,
 };
 use crate::addr::Family;
@@ -18,16 +19,20 @@ use kernel::{
     sync::atomic::{Atomic, Full},
 };
 
-/// Who looks at packets. Softirq, or with softirqs off.
+/// Who looks at packets. Softirq, or with softirqs off; under RCU, which the guard proves.
 pub(crate) trait Handler: Send + Sync {
     /// A packet for this host passes LOCAL_IN, after the filter of INPUT has.
-    fn local_in(&self, packet: Packet<'_>) -> Verdict;
+    fn local_in(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
 
     /// A packet for another host passes FORWARD, after the filter of FORWARD has.
-    fn forward(&self, packet: Packet<'_>) -> Verdict;
+    fn forward(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
+
+    /// Whether a packet whose IP header names this protocol has to be looked at in FORWARD and
+    /// LOCAL_OUT; what passes there is mostly not ours. Asked first, it costs the others least.
+    fn heeds(&self, protocol: u8) -> bool;
 
     /// A packet of this host passes LOCAL_OUT, before the filter of OUTPUT.
-    fn local_out(&self, packet: Packet<'_>) -> Verdict;
+    fn local_out(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
 }
 
 /// Number of hooks.
@@ -141,33 +146,59 @@ fn places<H: Handler>() -> [Place; HOOKS] {
     ]
 }
 
-/// Which function of a handler a hook calls.
-trait Call {
-    fn call<H: Handler>(handler: &H, packet: Packet<'_>) -> Verdict;
+/// A hook, and which functions of a handler it calls.
+trait Hook {
+    /// See [`Handler::heeds`].
+    fn heeds<H: Handler>(handler: &H, protocol: u8) -> bool;
+
+    fn call<H: Handler>(handler: &H, guard: &Guard, packet: Packet<'_>) -> Verdict;
 }
 
 struct LocalIn;
 struct Forward;
 struct LocalOut;
 
-impl Call for LocalIn {
-    #[inline]
-    fn call<H: Handler>(handler: &H, packet: Packet<'_>) -> Verdict {
-        handler.local_in(packet)
+impl Hook for LocalIn {
+    #[inline(always)]
+    fn heeds<H: Handler>(_: &H, _: u8) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn call<H: Handler>(handler: &H, guard: &Guard, packet: Packet<'_>) -> Verdict {
+        handler.local_in(guard, packet)
     }
 }
 
-impl Call for Forward {
-    #[inline]
-    fn call<H: Handler>(handler: &H, packet: Packet<'_>) -> Verdict {
-        handler.forward(packet)
+impl Hook for Forward {
+    #[inline(always)]
+    fn heeds<H: Handler>(handler: &H, protocol: u8) -> bool {
+        handler.heeds(protocol)
+    }
+
+    #[inline(always)]
+    fn call<H: Handler>(handler: &H, guard: &Guard, packet: Packet<'_>) -> Verdict {
+        handler.forward(guard, packet)
     }
 }
 
-impl Call for LocalOut {
-    #[inline]
-    fn call<H: Handler>(handler: &H, packet: Packet<'_>) -> Verdict {
-        handler.local_out(packet)
+impl Hook for LocalOut {
+    #[inline(always)]
+    fn heeds<H: Handler>(handler: &H, protocol: u8) -> bool {
+        handler.heeds(protocol)
+    }
+
+    #[inline(always)]
+    fn call<H: Handler>(handler: &H, guard: &Guard, packet: Packet<'_>) -> Verdict {
+        handler.local_out(guard, packet)
+    }
+}
+
+const fn family<const IPV6: bool>() -> Family {
+    if IPV6 {
+        Family::V6
+    } else {
+        Family::V4
     }
 }
 
@@ -177,16 +208,40 @@ impl Call for LocalOut {
 ///
 /// `private` is the handler of [`Hooks::register`], and `skb` and `state` are a packet of IPv6, or
 /// IPv4, on its way through the hook.
-unsafe extern "C" fn called<H: Handler, C: Call, const IPV6: bool>(
+unsafe extern "C" fn called<H: Handler, K: Hook, const IPV6: bool>(
     private: *mut c_void,
     skb: *mut bindings::sk_buff,
     state: *const bindings::nf_hook_state,
 ) -> c_uint {
     // SAFETY: The handler outlives the hooks by a grace period, and hooks run under RCU.
     let handler = unsafe { &*private.cast_const().cast::<H>() };
+    let Some(skb) = NonNull::new(skb) else {
+        return Verdict::ACCEPT.code();
+    };
+    // SAFETY: IP has checked the header.
+    if !K::heeds(handler, unsafe {
+        skb::named_protocol(skb, family::<IPV6>())
+    }) {
+        return Verdict::ACCEPT.code();
+    }
+    // SAFETY: As required of the caller.
+    unsafe { handle::<H, K, IPV6>(handler, skb, state) }
+}
+
+/// Handles a packet that has to be looked at.
+///
+/// # Safety
+///
+/// As [`called`].
+#[inline(never)]
+unsafe fn handle<H: Handler, K: Hook, const IPV6: bool>(
+    handler: &H,
+    skb: NonNull<bindings::sk_buff>,
+    state: *const bindings::nf_hook_state,
+) -> c_uint {
+    let family = family::<IPV6>();
     // SAFETY: `state` is valid during the call.
-    let net = NonNull::new(unsafe { (*state).net });
-    let (Some(skb), Some(net)) = (NonNull::new(skb), net) else {
+    let Some(net) = NonNull::new(unsafe { (*state).net }) else {
         return Verdict::ACCEPT.code();
     };
     // SAFETY: The packet is valid.
@@ -196,10 +251,11 @@ unsafe extern "C" fn called<H: Handler, C: Call, const IPV6: bool>(
     }
     // SAFETY: The namespace outlives the packet's way through it.
     let net = unsafe { Net::from_raw(net) };
-    let family = if IPV6 { Family::V6 } else { Family::V4 };
+    // SAFETY: Hooks run under RCU.
+    let guard = unsafe { Guard::within() };
     // SAFETY: A hook owns its packet until it answers, and IP has checked the header.
     match unsafe { Packet::from_hook(skb, net, family) } {
-        Some(packet) => C::call(handler, packet).code(),
+        Some(packet) => K::call(handler, &guard, packet).code(),
         None => Verdict::ACCEPT.code(),
     }
 }

@@ -7,7 +7,7 @@
 #[cfg(CONFIG_KUNIT)]
 mod tests;
 
-use super::bindings;
+use super::{bindings, once};
 use core::ops::Deref;
 use kernel::{
     alloc::AllocError,
@@ -19,7 +19,35 @@ use kernel::{
     types::Opaque,
 };
 
-pub(crate) use kernel::sync::rcu::Guard;
+/// Proof that this CPU reads under RCU.
+///
+/// # Invariants
+///
+/// The CPU is in a read-side critical section, of this guard's own or of the caller's, that ends
+/// after the guard.
+pub(crate) struct Guard(
+    #[allow(dead_code, reason = "kept for its end")] Option<kernel::sync::rcu::Guard>,
+);
+
+impl Guard {
+    /// Begins a critical section that ends with the guard.
+    #[inline]
+    pub(crate) fn new() -> Self {
+        // INVARIANT: The section is the guard's own.
+        Guard(Some(kernel::sync::rcu::Guard::new()))
+    }
+
+    /// For a critical section that has begun already.
+    ///
+    /// # Safety
+    ///
+    /// The caller is in one, and it ends after the guard.
+    #[inline]
+    pub(super) unsafe fn within() -> Self {
+        // INVARIANT: By the safety requirements.
+        Guard(None)
+    }
+}
 
 /// Complains, on a kernel that proves its use of RCU, if no [`Guard`] is alive on this CPU.
 #[inline]
@@ -115,8 +143,9 @@ impl<T: Send + Sync + 'static> Cell<T> {
     #[inline]
     pub(crate) fn read<'g>(&'g self, _: &'g Guard) -> &'g T {
         assert_reading();
-        // ORDERING: Pairs with the exchange in `replace`, so that the value is seen whole.
-        let inner = self.0.load(Acquire);
+        // ORDERING: Pairs with the exchange in `replace`: the value is read through this pointer, and
+        // seen whole.
+        let inner = once::read(&self.0);
         // SAFETY: By the type invariant this is alive. `replace` lets it live until the guard's
         // critical section ends, and `drop` has exclusive access.
         unsafe { &(*inner).value }

@@ -183,14 +183,32 @@ impl Cache {
         })
     }
 
+    /// The route to the host. For softirq context.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::route_and_source`].
+    #[inline(always)]
+    pub(crate) fn route(&self, net: Net<'_>) -> Result<Route> {
+        // SAFETY: By the type invariant. Hooks run in softirq or with it off.
+        let found = unsafe { bindings::dst_cache_get(self.cache.get()) };
+        match NonNull::new(found) {
+            // INVARIANT: The cache took a reference for us.
+            Some(dst) => Ok(Route {
+                dst,
+                family: self.host.family(),
+            }),
+            None => self.route_and_source(net).map(|(route, _)| route),
+        }
+    }
+
     /// The route to the host, and the source of a packet that this host itself would send. For
     /// softirq context.
     ///
     /// # Errors
     ///
     /// Those of the look-up: `ENETUNREACH`, `EHOSTUNREACH`, `EINVAL`, `EACCES`, `ENOMEM`.
-    #[inline]
-    pub(crate) fn route(&self, net: Net<'_>) -> Result<(Route, Addr)> {
+    pub(crate) fn route_and_source(&self, net: Net<'_>) -> Result<(Route, Addr)> {
         match self.host {
             Addr::V4(host) => self.route_v4(net, host),
             Addr::V6(host) => self.route_v6(net, host),

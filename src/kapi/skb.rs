@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
+mod fields;
 mod rewrite;
 mod wrap;
 
@@ -53,6 +54,24 @@ impl Verdict {
     }
 }
 
+/// The protocol that the network header of a packet names, which in IPv6 may be that of an
+/// extension header.
+///
+/// # Safety
+///
+/// `skb` is valid and has a network header of this family.
+#[inline(always)]
+pub(super) unsafe fn named_protocol(skb: NonNull<bindings::sk_buff>, family: Family) -> u8 {
+    // SAFETY: By the safety requirements.
+    unsafe {
+        let header = fields::network_header(skb);
+        match family {
+            Family::V4 => (*header.cast::<bindings::iphdr>()).protocol,
+            Family::V6 => (*header.cast::<bindings::ipv6hdr>()).nexthdr,
+        }
+    }
+}
+
 /// Bytes of a packet, from some place on.
 struct Bytes {
     skb: NonNull<bindings::sk_buff>,
@@ -67,19 +86,18 @@ impl<'a> Packet<'a> {
     ///
     /// The caller owns `skb`, whose network header the IP stack has checked (`ip_rcv_core`,
     /// `ip6_rcv_core`), and hands over.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn from_hook(
         skb: NonNull<bindings::sk_buff>,
         net: Net<'a>,
         family: Family,
     ) -> Option<Self> {
         // SAFETY: `skb` is valid.
-        let network = unsafe { bindings::ipvs_ipsec_skb_network_offset(skb.as_ptr()) };
-        let network = usize::try_from(network).unwrap_or(0);
+        let network = unsafe { fields::network_offset(skb) };
         let (protocol, len) = match family {
             Family::V4 => {
                 // SAFETY: `skb` is valid and has an IPv4 header.
-                let header = unsafe { &*bindings::ipvs_ipsec_ip_hdr(skb.as_ptr()) };
+                let header = unsafe { &*fields::network_header(skb).cast::<bindings::iphdr>() };
                 (header.protocol, usize::from(header.ihl()) * 4)
             }
             Family::V6 => {
@@ -113,14 +131,14 @@ impl<'a> Packet<'a> {
     #[inline]
     fn ipv4(&self) -> &bindings::iphdr {
         // SAFETY: By the type invariant the header is there.
-        unsafe { &*bindings::ipvs_ipsec_ip_hdr(self.as_ptr()) }
+        unsafe { &*fields::network_header(self.skb).cast() }
     }
 
     /// The network header; only if the packet is IPv6.
     #[inline]
     fn ipv6(&self) -> &bindings::ipv6hdr {
         // SAFETY: By the type invariant the header is there.
-        unsafe { &*bindings::ipvs_ipsec_ipv6_hdr(self.as_ptr()) }
+        unsafe { &*fields::network_header(self.skb).cast() }
     }
 
     /// The namespace the packet is in.
@@ -168,7 +186,7 @@ impl<'a> Packet<'a> {
         self.has_fragment_bits(bindings::IP_OFFSET)
     }
 
-    #[inline]
+    #[inline(always)]
     fn has_fragment_bits(&self, bits: u32) -> bool {
         self.family == Family::V4 && u32::from(u16::from_be(self.ipv4().frag_off)) & bits != 0
     }
@@ -181,7 +199,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Source address.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn source(&self) -> Addr {
         // SAFETY: The unions hold the same address in either form.
         unsafe {
@@ -193,7 +211,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Destination address.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn destination(&self) -> Addr {
         // SAFETY: The unions hold the same address in either form.
         unsafe {
@@ -205,7 +223,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Time to live, or hop limit.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ttl(&self) -> u8 {
         match self.family {
             Family::V4 => self.ipv4().ttl,
@@ -223,7 +241,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Whether routers must not fragment the packet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_unfragmentable(&self) -> bool {
         match self.family {
             Family::V4 => self.has_fragment_bits(bindings::IP_DF),
@@ -238,7 +256,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Length of the packet with its network header, in bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         // SAFETY: `skb` is valid.
         let len = unsafe { (*self.as_ptr()).len };
@@ -246,13 +264,13 @@ impl<'a> Packet<'a> {
     }
 
     /// Length of its network header, in bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn header_len(&self) -> usize {
         self.transport - self.network
     }
 
     /// Whether a link of this `mtu` carries the packet, or the parts it is going to be cut into.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fits(&self, mtu: u32) -> bool {
         let skb = self.as_ptr();
         if self.family == Family::V6 {
@@ -332,22 +350,14 @@ impl<'a> Packet<'a> {
     }
 
     /// Sends the packet along `route`, through the OUTPUT chains, as `ip_vs_send_or_cont` does.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(self, route: Route) -> Verdict {
-        self.mark_ours();
         let (net, family) = (self.net, self.family);
         let skb = ManuallyDrop::new(self).as_ptr();
         // SAFETY: `skb` is valid and ours; it takes over the reference of the route. The last call
         // takes over `skb`.
         unsafe {
-            bindings::ipvs_ipsec_skb_dst_drop(skb);
-            bindings::ipvs_ipsec_skb_dst_set(skb, route.into_raw());
-            // ip_fragment shall not answer in our place: the sender has been told.
-            bindings::ipvs_ipsec_skb_set_ignore_df(skb);
-            // A socket that early demultiplexing found is not the packet's.
-            bindings::ipvs_ipsec_skb_orphan(skb);
-            bindings::ipvs_ipsec_skb_forward_csum(skb);
-            bindings::ipvs_ipsec_skb_clear_tstamp(skb);
+            bindings::ipvs_ipsec_skb_redirect(skb, route.into_raw());
             match family {
                 Family::V4 => bindings::ipvs_ipsec_local_out4(net.as_ptr(), skb),
                 Family::V6 => bindings::ipvs_ipsec_local_out6(net.as_ptr(), skb),
@@ -424,6 +434,14 @@ impl Payload for Bytes {
     #[inline]
     fn copy(&self, offset: usize, to: &mut [u8]) -> bool {
         let position = self.begin.checked_add(offset);
+        if let Some(position) = position {
+            // SAFETY: `skb` is valid as long as the packet that made this.
+            if let Some(from) = unsafe { fields::linear(self.skb, position, to.len()) } {
+                // SAFETY: There are as many bytes, none of which are `to`'s.
+                unsafe { to.as_mut_ptr().copy_from_nonoverlapping(from, to.len()) };
+                return true;
+            }
+        }
         let (Some(Ok(position)), Ok(len)) = (position.map(c_int::try_from), to.len().try_into())
         else {
             return false;

@@ -4,12 +4,9 @@
 //!
 //! C header: [`include/linux/sysctl.h`](srctree/include/linux/sysctl.h)
 
-use super::{bindings, Net};
+use super::{bindings, once, Net};
 use core::ptr::{self, NonNull};
-use kernel::{
-    prelude::*,
-    sync::atomic::{Atomic, Relaxed},
-};
+use kernel::{prelude::*, sync::atomic::Atomic};
 
 /// An integer and what it may be.
 pub(crate) struct Setting {
@@ -94,7 +91,7 @@ impl<const N: usize> Table<N> {
     pub(crate) fn get<const I: usize>(&self) -> c_int {
         const { assert!(I < N) };
         // The kernel writes it by WRITE_ONCE.
-        self.values[I].load(Relaxed)
+        once::read(&self.values[I])
     }
 }
 

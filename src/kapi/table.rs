@@ -21,6 +21,7 @@ use self::agenda::{Agenda, BATCH};
 use self::chain::{Buckets, Link, Next};
 use super::{
     lock::{StripeGuard, Stripes},
+    once,
     rcu::{self, Guard},
     work::breathe,
 };
@@ -72,23 +73,21 @@ impl Index {
         })
     }
 
-    /// The bucket arrays, from the one that readers begin with to the one that objects move to.
+    /// The buckets that readers begin with.
     #[inline]
-    fn sizes<'g>(&'g self, _: &'g Guard) -> impl Iterator<Item = &'g Buckets> {
+    fn first<'g>(&'g self, _: &'g Guard) -> &'g Buckets {
         rcu::assert_reading();
-        let mut from = &self.buckets;
-        core::iter::from_fn(move || {
-            // ORDERING: Pairs with the stores in `Table::resize_index`, so that the slots are seen
-            // whole. Besides, this load comes after the caller has looked into the buckets before:
-            // who misses an object there because it was moved has read a link, with Acquire, that
-            // was stored after `successor`.
-            let buckets = from.load(Acquire);
-            // SAFETY: By the type invariant what is not null lives as long as the guard.
-            let buckets: &'g Buckets = unsafe { buckets.as_ref() }?;
-            from = &buckets.successor;
-            Some(buckets)
-        })
-        .take(MAX_SIZES)
+        // ORDERING: Pairs with the stores in `Table::resize_index`: the slots are read through this
+        // pointer, and seen whole.
+        let buckets = once::read(&self.buckets);
+        // SAFETY: By the type invariant this is not null, and lives as long as the guard.
+        unsafe { &*buckets }
+    }
+
+    /// All bucket arrays, from the one that readers begin with to the one that objects move to.
+    fn sizes<'g>(&'g self, guard: &'g Guard) -> impl Iterator<Item = &'g Buckets> {
+        let successor = |buckets: &&'g Buckets| buckets.successor(guard);
+        core::iter::successors(Some(self.first(guard)), successor).take(MAX_SIZES)
     }
 }
 
@@ -143,7 +142,7 @@ struct Chain<'g, T, const N: usize> {
 impl<'g, T, const N: usize> Iterator for Chain<'g, T, N> {
     type Item = &'g Node<T, N>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         let link = Next::link(self.next)?;
         // SAFETY: `Table::chain` made this for one of its chains and the life of a guard, while
@@ -217,19 +216,26 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
     }
 
     /// The first object of index `I` with this `hash` that is `wanted`, the latest linked first.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<'g, const I: usize>(
         &'g self,
         guard: &'g Guard,
         hash: u32,
         mut wanted: impl FnMut(&T) -> bool,
     ) -> Option<&'g Node<T, N>> {
-        self.indices[I]
-            .sizes(guard)
-            .find_map(|buckets| self.search::<I>(guard, buckets.slot(hash), hash, &mut wanted))
+        let mut buckets = Some(self.indices[I].first(guard));
+        for _ in 0..MAX_SIZES {
+            let some = buckets?;
+            let found = self.search::<I>(guard, some.slot(hash), hash, &mut wanted);
+            if found.is_some() {
+                return found;
+            }
+            buckets = some.successor(guard);
+        }
+        None
     }
 
-    #[inline]
+    #[inline(always)]
     fn search<'g, const I: usize>(
         &'g self,
         guard: &'g Guard,
@@ -239,12 +245,15 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
     ) -> Option<&'g Node<T, N>> {
         for _ in 0..MAX_RESTARTS {
             let mut chain = self.chain(guard, I, slot);
-            let found = chain
-                .by_ref()
-                .take(MAX_WALK)
-                .find(|node| node.hashes[I].load(Relaxed) == hash && wanted(node));
-            if found.is_some() {
-                return found;
+            let mut left = MAX_WALK;
+            for node in chain.by_ref() {
+                if once::read(&node.hashes[I]) == hash && wanted(node) {
+                    return Some(node);
+                }
+                left -= 1;
+                if left == 0 {
+                    return None;
+                }
             }
             if chain.next == slot.marker() {
                 break;

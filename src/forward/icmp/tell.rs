@@ -98,7 +98,7 @@ pub(super) fn tell(
         }
         icmp::learn_mtu(packet, mtu);
         let path = server.route.route(packet.net());
-        let path = path.map_or(mtu, |(route, _)| route.mtu());
+        let path = path.map_or(mtu, |route| route.mtu());
         icmp::Error::TooBig(tunnel::mtu(server, shim, path, inner_family)?)
     } else if family == inner_family {
         said.relayed()

@@ -30,7 +30,7 @@ impl Packet<'_> {
     /// # Errors
     ///
     /// `ENOMEM` when the packet is shared and cannot be copied.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decrease_ttl(&mut self) -> Result {
         self.make_writable(self.header_len())?;
         // SAFETY: The header is there, and now ours alone.
@@ -170,6 +170,7 @@ impl Packet<'_> {
     /// # Errors
     ///
     /// `ENOMEM` without the memory for it or if there are not as many.
+    #[inline(always)]
     pub(crate) fn make_writable(&mut self, len: usize) -> Result {
         let len = c_uint::try_from(self.network + len).map_err(|_| EINVAL)?;
         // SAFETY: `skb` is valid and ours. The header stays whole and linear.

@@ -6,13 +6,16 @@
 //! marker that names its bucket, in the manner of `include/linux/rculist_nulls.h`.
 
 use super::agenda::Agenda;
-use crate::kapi::work::breathe;
+use crate::kapi::{once, rcu::Guard, work::breathe};
 use core::ptr::{self, NonNull};
 use kernel::{
     alloc::AllocError,
     num::casts::u32_as_usize,
     prelude::*,
-    sync::atomic::{Acquire, Atomic, Relaxed, Release},
+    sync::{
+        atomic::{Atomic, Relaxed, Release},
+        barrier::{smp_mb, Read},
+    },
 };
 
 /// The pointer to what comes next in a chain: an object's [`Link`], or an end marker.
@@ -23,8 +26,9 @@ impl Next {
     /// What comes next, as a reader sees it.
     #[inline]
     pub(super) fn load(&self) -> *mut Link {
-        // ORDERING: Pairs with the stores of `Link`, so that objects are seen whole.
-        self.0.load(Acquire)
+        // ORDERING: Pairs with the stores of `Link`, so that objects are seen whole: whatever is read
+        // of them is read through this pointer, as with `rcu_dereference`.
+        once::read(&self.0)
     }
 
     /// The marker that ends the chain which begins here.
@@ -164,6 +168,17 @@ impl Buckets {
             },
             GFP_KERNEL,
         )
+    }
+
+    /// What objects move to, while they do.
+    pub(super) fn successor<'g>(&'g self, _: &'g Guard) -> Option<&'g Buckets> {
+        // ORDERING: The caller has looked into these buckets before. Who misses an object there
+        // because it was moved has read a link that was stored, with Release, after `successor`.
+        smp_mb(Read);
+        // ORDERING: As in `Index::first`.
+        let successor = once::read(&self.successor);
+        // SAFETY: What is not null lives as long as the guard: see `Index`.
+        unsafe { successor.as_ref() }
     }
 
     /// The number of the bucket for `hash`.
