@@ -2,7 +2,10 @@
 
 //! Why a change of configuration is refused: error number and text, chosen once.
 
-use crate::kapi::genl::{Blame, Refused};
+use crate::kapi::{
+    device::Trouble,
+    genl::{Blame, Refused},
+};
 use kernel::{alloc::AllocError, prelude::*};
 
 /// A reason to refuse. Its text is what the administrator reads.
@@ -68,6 +71,16 @@ pub(crate) enum Refusal {
     ServerIsService,
     /// The service has as many servers as it can have.
     TooManyServers,
+    /// There is no such device.
+    NoSuchDevice,
+    /// The device has a fast path.
+    FastpathExists,
+    /// The device has no fast path.
+    NoFastpath,
+    /// The device is not like Ethernet.
+    NotEthernet,
+    /// The device is part of a bridge or a bond.
+    Enslaved,
     /// No room in a part of a dump; netlink asks again.
     NoRoom,
     /// No memory. Nothing has changed.
@@ -77,6 +90,18 @@ pub(crate) enum Refusal {
 impl From<AllocError> for Refusal {
     fn from(_: AllocError) -> Self {
         Refusal::NoMemory
+    }
+}
+
+impl From<Trouble> for Refusal {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Missing => Refusal::NoSuchDevice,
+            Trouble::Exists => Refusal::FastpathExists,
+            Trouble::NotEthernet => Refusal::NotEthernet,
+            Trouble::Enslaved => Refusal::Enslaved,
+            Trouble::NoMemory => Refusal::NoMemory,
+        }
     }
 }
 
@@ -202,6 +227,23 @@ impl From<Refusal> for Refused {
                 Nothing,
             ),
             Refusal::TooManyServers => (ENOSPC, c"the service has too many servers", Nothing),
+            Refusal::NoSuchDevice => (
+                ENODEV,
+                c"no such device",
+                Attribute(IPVS_IPSEC_A_FASTPATH_IFINDEX),
+            ),
+            Refusal::FastpathExists => (EEXIST, c"the device has a fast path already", Nothing),
+            Refusal::NoFastpath => (ENOENT, c"the device has no fast path", Nothing),
+            Refusal::NotEthernet => (
+                EOPNOTSUPP,
+                c"only devices like Ethernet can have a fast path",
+                Attribute(IPVS_IPSEC_A_FASTPATH_IFINDEX),
+            ),
+            Refusal::Enslaved => (
+                EOPNOTSUPP,
+                c"the device is part of another, like a bridge or bond: name that",
+                Attribute(IPVS_IPSEC_A_FASTPATH_IFINDEX),
+            ),
             Refusal::NoRoom => (EMSGSIZE, c"no room for the message", Nothing),
             Refusal::NoMemory => (ENOMEM, c"out of memory, nothing changed", Nothing),
         };

@@ -71,11 +71,15 @@ fn unreachable(packet: &Packet<'_>) -> Reason {
     Reason::NoRoute
 }
 
-/// What every packet must stand that leaves this host again: it has another hop to live, and is
-/// not longer than `mtu` if it must not be cut. Else its sender is told. After `decrement_ttl` and
-/// `ensure_mtu_is_adequate` of ip_vs_xmit.c.
+/// What every packet must stand that leaves this host again, towards another address `to` if one is
+/// given: it has another hop to live, and is not longer than `mtu` if it must not be cut. Else its
+/// sender is told. After `decrement_ttl` and `ensure_mtu_is_adequate` of ip_vs_xmit.c.
 #[inline(always)]
-fn leave(packet: &mut Packet<'_>, mtu: impl FnOnce() -> u32) -> Result<(), Reason> {
+fn leave(
+    packet: &mut Packet<'_>,
+    mtu: impl FnOnce() -> u32,
+    to: Option<&Addr>,
+) -> Result<(), Reason> {
     if !packet.source().may_be_forwarded() {
         return Err(Reason::Source);
     }
@@ -90,7 +94,7 @@ fn leave(packet: &mut Packet<'_>, mtu: impl FnOnce() -> u32) -> Result<(), Reaso
             return Err(Reason::Mtu);
         }
     }
-    packet.decrease_ttl().map_err(|_| Reason::NoMemory)
+    packet.pass_on(to).map_err(|_| Reason::NoMemory)
 }
 
 /// Bytes of the header of a family, without options.

@@ -39,6 +39,12 @@ impl Handler for Netns {
         }
     }
 
+    /// What came in by a device with a fast path.
+    #[inline(always)]
+    fn ingress(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
+        self.fast(guard, packet)
+    }
+
     /// What may be a server's answer is heeded while one can mean anything to us; whatever else may
     /// be an ICMP error about our packets.
     #[inline(always)]

@@ -38,6 +38,7 @@ mod admit;
 mod entry;
 mod error;
 mod express;
+mod fastpath;
 mod forward;
 mod hook;
 mod netlink;
@@ -47,7 +48,7 @@ mod service;
 mod stats;
 mod sysctl;
 
-use kapi::{genl, pernet, rcu, uapi};
+use kapi::{device, genl, pernet, rcu, uapi};
 
 /// Version of the module, and of the command that comes with it.
 const VERSION: &CStr = c"0.1.0";
@@ -61,11 +62,13 @@ module! {
     alias: ["net-pf-16-proto-16-family-ipvs-ipsec"],
 }
 
-/// The module. Fields are dropped in their order: nobody configures any more, then hooks and
-/// namespaces go, then what RCU has still to free.
+/// The module. Fields are dropped in their order: nobody configures any more, then the hooks of devices
+/// go, then those of namespaces and these, then what RCU has still to free.
 #[pin_data]
 struct IpVsIpsec {
     _family: genl::Family,
+    #[pin]
+    _devices: device::Watch<netns::Netns>,
     #[pin]
     _namespaces: pernet::Registration<netns::Netns>,
     _barrier: rcu::Barrier,
@@ -77,6 +80,7 @@ impl kernel::InPlaceModule for IpVsIpsec {
         try_pin_init!(IpVsIpsec {
             _barrier: rcu::Barrier,
             _namespaces <- pernet::Registration::new(),
+            _devices <- device::Watch::new(),
             _family: genl::Family::register()?,
         })
     }

@@ -9,9 +9,11 @@ mod bindings;
 mod net;
 
 pub(crate) mod defrag;
+pub(crate) mod device;
 pub(crate) mod genl;
 pub(crate) mod icmp;
 pub(crate) mod lock;
+pub(crate) mod neighbour;
 pub(crate) mod netfilter;
 pub(crate) mod once;
 pub(crate) mod percpu;

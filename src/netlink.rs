@@ -38,11 +38,14 @@ operations! {
         ipvs_ipsec_nl_entry_flush_doit => entry_flush,
         ipvs_ipsec_nl_status_get_doit => status_get,
         ipvs_ipsec_nl_flush_doit => flush,
+        ipvs_ipsec_nl_fastpath_new_doit => fastpath_new,
+        ipvs_ipsec_nl_fastpath_del_doit => fastpath_del,
     }
     dumpit {
         ipvs_ipsec_nl_service_get_dumpit => service_dump,
         ipvs_ipsec_nl_server_get_dumpit => server_dump,
         ipvs_ipsec_nl_entry_get_dumpit => entry_dump,
+        ipvs_ipsec_nl_fastpath_get_dumpit => fastpath_dump,
     }
 }
 
@@ -250,6 +253,34 @@ fn status_get(request: Request<'_>) -> Result<(), Refused> {
 
 fn flush(request: Request<'_>) -> Result<(), Refused> {
     Ok(netns(&request).flush()?)
+}
+
+fn fastpath_new(request: Request<'_>) -> Result<(), Refused> {
+    let index = required(&request, IPVS_IPSEC_A_FASTPATH_IFINDEX)?;
+    Ok(netns(&request).add_fastpath(request.net(), index)?)
+}
+
+fn fastpath_del(request: Request<'_>) -> Result<(), Refused> {
+    let index = required(&request, IPVS_IPSEC_A_FASTPATH_IFINDEX)?;
+    Ok(netns(&request).remove_fastpath(request.net(), index)?)
+}
+
+fn fastpath_dump(dump: &mut Dump<'_>) -> Result<(), Refused> {
+    let netns = netns(&dump.request());
+    let [done, _] = dump.position();
+    for (place, index) in (done..).map_while(|place| Some((place, netns.fastpath(place)?))) {
+        dump.set_position([place, 0]);
+        dump.message(IPVS_IPSEC_CMD_FASTPATH_GET, |message| {
+            message.put_u32(IPVS_IPSEC_A_FASTPATH_IFINDEX, index)
+        })
+        .map_err(unsent)?;
+    }
+    dump.set_position([usize::MAX, 0]);
+    Ok(())
+}
+
+fn required(request: &Request<'_>, kind: u32) -> Result<u32, Refusal> {
+    number(request, kind)?.ok_or(Refusal::Missing(kind))
 }
 
 fn netns<'a>(request: &Request<'a>) -> Pin<&'a Netns> {

@@ -8,6 +8,7 @@ use crate::{
     error::Refusal,
     kapi::{
         defrag,
+        device::Devices,
         netfilter::Hooks,
         pernet::{Id, PerNet},
         rcu::Snapshot,
@@ -34,6 +35,9 @@ use kernel::{
 #[pin_data]
 pub(crate) struct Netns {
     hooks: Hooks,
+    /// Those with a fast path.
+    #[pin]
+    devices: Devices,
     pub(crate) settings: Settings,
     #[pin]
     pub(crate) entries: Deferred<Entries>,
@@ -62,6 +66,7 @@ impl PerNet for Netns {
     fn new(net: Net<'_>) -> impl PinInit<Self, Error> {
         try_pin_init!(Netns {
             hooks: Hooks::new(),
+            devices <- Devices::none(),
             stats: Arc::new(Stats::new()?, GFP_KERNEL)?,
             settings: Settings::new(net)?,
             entries <- Deferred::new(Entries::new(stats.clone())),
@@ -75,6 +80,10 @@ impl PerNet for Netns {
 
     fn hooks(&self) -> &Hooks {
         &self.hooks
+    }
+
+    fn devices(&self) -> &Devices {
+        &self.devices
     }
 }
 
@@ -204,6 +213,25 @@ impl Netns {
             self.retire(&account, with_entries);
         }
         Ok(())
+    }
+
+    /// Has established flows that come in by a device take the fast path. Sleeps.
+    pub(crate) fn add_fastpath(&self, net: Net<'_>, index: u32) -> Result<(), Refusal> {
+        Ok(self.devices.add::<Netns>(net, index)?)
+    }
+
+    /// Has them take the way of other packets again. Sleeps.
+    pub(crate) fn remove_fastpath(&self, net: Net<'_>, index: u32) -> Result<(), Refusal> {
+        if self.devices.remove(net, index) {
+            Ok(())
+        } else {
+            Err(Refusal::NoFastpath)
+        }
+    }
+
+    /// The device with a fast path in this place, in the order they were added.
+    pub(crate) fn fastpath(&self, place: usize) -> Option<u32> {
+        self.devices.get(place)
     }
 
     /// Changes the configuration, one at a time. If it is refused nothing has changed.

@@ -409,6 +409,12 @@ impl Services {
         }
     }
 
+    /// Whether a mark makes packets a service's.
+    #[inline]
+    pub(crate) fn has_marks(&self) -> bool {
+        self.has_marks
+    }
+
     /// The service with this key.
     #[inline]
     pub(crate) fn find(&self, key: &Key) -> Option<&Arc<Service>> {

@@ -40,6 +40,8 @@ pub(crate) enum Event {
     Flushed,
     /// An SPI named the server.
     Named,
+    /// A packet took the fast path.
+    Fast,
 }
 
 impl Event {
@@ -61,6 +63,7 @@ impl Event {
             Event::Moved => IPVS_IPSEC_A_COUNTERS_ENTRIES_MOVED,
             Event::Flushed => IPVS_IPSEC_A_COUNTERS_ENTRIES_FLUSHED,
             Event::Named => IPVS_IPSEC_A_COUNTERS_ROUTED_BY_SPI,
+            Event::Fast => IPVS_IPSEC_A_COUNTERS_FASTPATH,
             Event::Unreachable => IPVS_IPSEC_A_COUNTERS_UNREACH_SENT,
             Event::Dropped(reason) => drop_attribute(reason),
         }

@@ -44,20 +44,19 @@ pub(super) fn prepare(
         if server.address.is_loopback() {
             return Err(Reason::Local);
         }
+        let changed = packet.set_destination(&server.address);
+        changed.map_err(|_| Reason::NoMemory)?;
         Way::Here
     } else {
         let overhead = if encap { ENCAP_LEN } else { 0 };
-        leave(packet, || route.mtu().saturating_sub(overhead))?;
+        let mtu = || route.mtu().saturating_sub(overhead);
+        leave(packet, mtu, Some(&server.address))?;
         Way::Along(route)
     };
-    let changed = packet.set_destination(&server.address).and_then(|()| {
-        if encap {
-            packet.insert_udp(ike::NATT_PORT, ike::NATT_PORT)
-        } else {
-            Ok(())
-        }
-    });
-    changed.map_err(|_| Reason::NoMemory)?;
+    if encap {
+        let inserted = packet.insert_udp(ike::NATT_PORT, ike::NATT_PORT);
+        inserted.map_err(|_| Reason::NoMemory)?;
+    }
     Ok(way)
 }
 

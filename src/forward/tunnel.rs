@@ -30,7 +30,7 @@ pub(super) fn prepare(server: &Server, shim: Shim, packet: &mut Packet<'_>) -> R
         return Err(Reason::NoRoute);
     }
     let mtu = mtu(server, shim, route.mtu(), packet.family())?;
-    leave(packet, || mtu)?;
+    leave(packet, || mtu, None)?;
     // Reassembled here; the initiator cannot be told of a limit that no link has.
     let counted = match server.address.family() {
         Family::V4 => IPV4_LEN,

@@ -6,10 +6,12 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/jiffies.h>
+#include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
 #include <linux/rcupdate.h>
+#include <linux/rtnetlink.h>
 #include <linux/skbuff.h>
 #include <linux/sysctl.h>
 #include <net/dst_cache.h>

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Inline functions and macros of the kernel made callable for Rust. No logic of ours. */
 
+#include <linux/if_arp.h>
 #include <linux/icmp.h>
 #include <linux/icmpv6.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
 #include <linux/sched.h>
+#include <net/arp.h>
 #include <net/gre.h>
 #include <net/icmp.h>
 #include <net/ip.h>
 #include <net/ip6_route.h>
 #include <net/ip_tunnels.h>
+#include <net/ndisc.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/netns/generic.h>
 #include <net/udp.h>
+#include <net/xfrm.h>
 
 #include "helpers.h"
 
@@ -113,11 +117,6 @@ struct ipv6hdr *ipvs_ipsec_ipv6_hdr(const struct sk_buff *skb)
 u8 ipvs_ipsec_ipv6_get_dsfield(const struct ipv6hdr *ipv6h)
 {
 	return ipv6_get_dsfield(ipv6h);
-}
-
-u32 ipvs_ipsec_skb_mark(const struct sk_buff *skb)
-{
-	return skb->mark;
 }
 
 bool ipvs_ipsec_skb_is_local(const struct sk_buff *skb, bool is_ipv6)
@@ -436,6 +435,74 @@ void ipvs_ipsec_count_ttl_expired6(struct net *net, struct sk_buff *skb)
 {
 	IP6_INC_STATS(net, __in6_dev_get_safely(skb->dev),
 		      IPSTATS_MIB_INHDRERRORS);
+}
+
+struct net_device *ipvs_ipsec_notified_dev(void *info)
+{
+	return netdev_notifier_info_to_dev(info);
+}
+
+struct net *ipvs_ipsec_dev_net(const struct net_device *dev)
+{
+	return dev_net(dev);
+}
+
+u32 ipvs_ipsec_dev_ifindex(const struct net_device *dev)
+{
+	return dev->ifindex;
+}
+
+bool ipvs_ipsec_dev_is_ethernet(const struct net_device *dev)
+{
+	return dev->type == ARPHRD_ETHER && !(dev->flags & IFF_LOOPBACK);
+}
+
+struct neighbour *ipvs_ipsec_neigh4(const struct dst_entry *dst, __be32 host)
+{
+	const struct rtable *rt = dst_rtable(dst);
+
+	if (rt->rt_gw_family == AF_INET6)
+		return NULL;
+	if (rt->rt_gw_family == AF_INET)
+		host = rt->rt_gw4;
+	return __ipv4_neigh_lookup_noref(dst_dev(dst), (__force u32)host);
+}
+
+struct neighbour *ipvs_ipsec_neigh6(const struct dst_entry *dst,
+				    const struct in6_addr *host)
+{
+	return __ipv6_neigh_lookup_noref(dst_dev(dst),
+					 rt6_nexthop(dst_rt6_info(dst), host));
+}
+
+/* Whether its header can just be put before the packet. */
+bool ipvs_ipsec_neigh_takes(const struct neighbour *neigh,
+			    const struct sk_buff *skb)
+{
+	return (READ_ONCE(neigh->nud_state) & NUD_CONNECTED) &&
+	       READ_ONCE(neigh->hh.hh_len) &&
+	       skb_headroom(skb) >= LL_RESERVED_SPACE(neigh->dev);
+}
+
+void ipvs_ipsec_neigh_send(struct neighbour *neigh, struct sk_buff *skb,
+			   int transport)
+{
+	skb->dev = neigh->dev;
+	skb_set_transport_header(skb, transport);
+	skb_forward_csum(skb);
+	skb_clear_tstamp(skb);
+	neigh_output(neigh, skb, false);
+}
+
+bool ipvs_ipsec_net_has_xfrm(const struct net *net)
+{
+#ifdef CONFIG_XFRM
+	return READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_IN]) ||
+	       READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_FWD]) ||
+	       READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_OUT]);
+#else
+	return false;
+#endif
 }
 
 int ipvs_ipsec_request_module(const char *name)

@@ -5,6 +5,7 @@
 #define _IP_VS_IPSEC_HELPERS_H
 
 #include <linux/ipv6.h>
+#include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <linux/percpu.h>
 #include <linux/skbuff.h>
@@ -12,6 +13,7 @@
 #include <linux/workqueue.h>
 #include <net/dst_cache.h>
 #include <net/genetlink.h>
+#include <net/neighbour.h>
 #include <net/net_namespace.h>
 #include <net/ip6_route.h>
 #include <net/route.h>
@@ -48,10 +50,31 @@ unsigned long ipvs_ipsec_context_switches(void);
 /* kapi/pernet.rs */
 void *ipvs_ipsec_net_generic(const struct net *net, unsigned int id);
 
-/* kapi/skb/fields.rs. Of a field that bindgen has no steady name for. */
+/* kapi/skb/fields.rs. Of fields that bindgen has no steady names for. */
 enum {
 	IPVS_IPSEC_SKB_NETWORK_HEADER = offsetof(struct sk_buff, network_header),
+	IPVS_IPSEC_SKB_PROTOCOL = offsetof(struct sk_buff, protocol),
+	IPVS_IPSEC_SKB_MARK = offsetof(struct sk_buff, mark),
+	IPVS_IPSEC_SKB_VLAN = offsetof(struct sk_buff, vlan_all),
+	IPVS_IPSEC_SKB_PKT_TYPE = offsetof(struct sk_buff, __pkt_type_offset),
+	IPVS_IPSEC_PKT_TYPE_MASK = PKT_TYPE_MAX,
 };
+
+/* kapi/device.rs */
+struct net_device *ipvs_ipsec_notified_dev(void *info);
+struct net *ipvs_ipsec_dev_net(const struct net_device *dev);
+u32 ipvs_ipsec_dev_ifindex(const struct net_device *dev);
+bool ipvs_ipsec_dev_is_ethernet(const struct net_device *dev);
+
+/* kapi/neighbour.rs */
+struct neighbour *ipvs_ipsec_neigh4(const struct dst_entry *dst, __be32 host);
+struct neighbour *ipvs_ipsec_neigh6(const struct dst_entry *dst,
+				    const struct in6_addr *host);
+bool ipvs_ipsec_neigh_takes(const struct neighbour *neigh,
+			    const struct sk_buff *skb);
+void ipvs_ipsec_neigh_send(struct neighbour *neigh, struct sk_buff *skb,
+			   int transport);
+bool ipvs_ipsec_net_has_xfrm(const struct net *net);
 
 /* kapi/skb.rs */
 void *ipvs_ipsec_skb_header_pointer(const struct sk_buff *skb, int offset,
@@ -60,7 +83,6 @@ void ipvs_ipsec_kfree_skb(struct sk_buff *skb);
 struct iphdr *ipvs_ipsec_ip_hdr(const struct sk_buff *skb);
 struct ipv6hdr *ipvs_ipsec_ipv6_hdr(const struct sk_buff *skb);
 u8 ipvs_ipsec_ipv6_get_dsfield(const struct ipv6hdr *ipv6h);
-u32 ipvs_ipsec_skb_mark(const struct sk_buff *skb);
 bool ipvs_ipsec_skb_is_local(const struct sk_buff *skb, bool is_ipv6);
 bool ipvs_ipsec_skb_is_gso(const struct sk_buff *skb);
 unsigned int ipvs_ipsec_frag_max_size6(const struct sk_buff *skb);

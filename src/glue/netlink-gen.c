@@ -139,6 +139,16 @@ static const struct nla_policy ipvs_ipsec_entry_flush_nl_policy[IPVS_IPSEC_A_ENT
 	[IPVS_IPSEC_A_ENTRY_SERVICE] = NLA_POLICY_MAX_LEN(16),
 };
 
+/* IPVS_IPSEC_CMD_FASTPATH_NEW - do */
+static const struct nla_policy ipvs_ipsec_fastpath_new_nl_policy[IPVS_IPSEC_A_FASTPATH_IFINDEX + 1] = {
+	[IPVS_IPSEC_A_FASTPATH_IFINDEX] = NLA_POLICY_MIN(NLA_U32, 1),
+};
+
+/* IPVS_IPSEC_CMD_FASTPATH_DEL - do */
+static const struct nla_policy ipvs_ipsec_fastpath_del_nl_policy[IPVS_IPSEC_A_FASTPATH_IFINDEX + 1] = {
+	[IPVS_IPSEC_A_FASTPATH_IFINDEX] = NLA_POLICY_MIN(NLA_U32, 1),
+};
+
 /* Ops table for ipvs_ipsec */
 static const struct genl_split_ops ipvs_ipsec_nl_ops[] = {
 	{
@@ -230,6 +240,25 @@ static const struct genl_split_ops ipvs_ipsec_nl_ops[] = {
 		.cmd	= IPVS_IPSEC_CMD_FLUSH,
 		.doit	= ipvs_ipsec_nl_flush_doit,
 		.flags	= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_FASTPATH_NEW,
+		.doit		= ipvs_ipsec_nl_fastpath_new_doit,
+		.policy		= ipvs_ipsec_fastpath_new_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_FASTPATH_IFINDEX,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= IPVS_IPSEC_CMD_FASTPATH_DEL,
+		.doit		= ipvs_ipsec_nl_fastpath_del_doit,
+		.policy		= ipvs_ipsec_fastpath_del_nl_policy,
+		.maxattr	= IPVS_IPSEC_A_FASTPATH_IFINDEX,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd	= IPVS_IPSEC_CMD_FASTPATH_GET,
+		.dumpit	= ipvs_ipsec_nl_fastpath_get_dumpit,
+		.flags	= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DUMP,
 	},
 };
 

@@ -29,6 +29,12 @@ int ipvs_ipsec_nl_entry_get_dumpit(struct sk_buff *skb,
 int ipvs_ipsec_nl_entry_flush_doit(struct sk_buff *skb, struct genl_info *info);
 int ipvs_ipsec_nl_status_get_doit(struct sk_buff *skb, struct genl_info *info);
 int ipvs_ipsec_nl_flush_doit(struct sk_buff *skb, struct genl_info *info);
+int ipvs_ipsec_nl_fastpath_new_doit(struct sk_buff *skb,
+				    struct genl_info *info);
+int ipvs_ipsec_nl_fastpath_del_doit(struct sk_buff *skb,
+				    struct genl_info *info);
+int ipvs_ipsec_nl_fastpath_get_dumpit(struct sk_buff *skb,
+				      struct netlink_callback *cb);
 
 extern struct genl_family ipvs_ipsec_nl_family;
 

@@ -29,6 +29,13 @@ impl Net<'_> {
         Net(net, core::marker::PhantomData)
     }
 
+    /// Whether there are policies of IPsec for its packets.
+    #[inline(always)]
+    pub(crate) fn has_xfrm(self) -> bool {
+        // SAFETY: The namespace is alive.
+        unsafe { bindings::ipvs_ipsec_net_has_xfrm(self.as_ptr()) }
+    }
+
     pub(super) fn as_ptr(self) -> *mut bindings::net {
         self.0.as_ptr()
     }

@@ -27,6 +27,9 @@ pub(crate) trait Handler: Send + Sync {
     /// A packet for another host passes FORWARD, after the filter of FORWARD has.
     fn forward(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
 
+    /// A packet was handed in by a device that the handler has a hook at (`device.rs`).
+    fn ingress(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
+
     /// Whether a packet whose IP header names this protocol has to be looked at in FORWARD and
     /// LOCAL_OUT; what passes there is mostly not ours. Asked first, it costs the others least.
     fn heeds(&self, protocol: u8) -> bool;

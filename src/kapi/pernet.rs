@@ -6,6 +6,7 @@
 
 use super::{
     bindings,
+    device::Devices,
     netfilter::{Handler, Hooks},
     Net,
 };
@@ -26,6 +27,9 @@ pub(crate) trait PerNet: Handler + 'static {
 
     /// Its hooks.
     fn hooks(&self) -> &Hooks;
+
+    /// The devices at whose ingress it has hooks.
+    fn devices(&self) -> &Devices;
 }
 
 /// The number under which namespaces keep a state.
@@ -160,7 +164,10 @@ unsafe extern "C" fn pre_exit<T: PerNet>(net: *mut bindings::net) {
     // SAFETY: We are a callback of `Registration`.
     if let Some((net, state)) = unsafe { memory::<T>(net) } {
         // SAFETY: `init` made the state and registered its hooks here.
-        unsafe { (*state).hooks().unregister(net) };
+        unsafe {
+            (*state).hooks().unregister(net);
+            (*state).devices().remove_all(net);
+        }
     }
 }
 

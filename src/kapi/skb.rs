@@ -5,6 +5,7 @@
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
 mod fields;
+mod ingress;
 mod rewrite;
 mod wrap;
 
@@ -192,10 +193,10 @@ impl<'a> Packet<'a> {
     }
 
     /// The firewall mark.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn mark(&self) -> u32 {
         // SAFETY: `skb` is valid.
-        unsafe { bindings::ipvs_ipsec_skb_mark(self.as_ptr()) }
+        unsafe { fields::mark(self.skb) }
     }
 
     /// Source address.
@@ -346,6 +347,14 @@ impl<'a> Packet<'a> {
 
     /// The answer about a packet that the kernel has kept.
     pub(crate) fn stolen() -> Verdict {
+        Verdict(bindings::NF_STOLEN)
+    }
+
+    /// Gives the packet, and the length of its network header, to `taker`, which takes it over.
+    #[inline(always)]
+    pub(super) fn give(self, taker: impl FnOnce(*mut bindings::sk_buff, c_int)) -> Verdict {
+        let packet = ManuallyDrop::new(self);
+        taker(packet.as_ptr(), packet.header_len().try_into().unwrap_or(0));
         Verdict(bindings::NF_STOLEN)
     }
 

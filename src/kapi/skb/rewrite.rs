@@ -2,7 +2,7 @@
 
 //! Changes to a packet that leave its headers where they are.
 
-use super::{Bytes, Packet};
+use super::{fields, Bytes, Packet};
 use crate::{
     addr::{Addr, Family, Transport},
     kapi::bindings,
@@ -25,19 +25,32 @@ enum End {
 }
 
 impl Packet<'_> {
-    /// Lets the packet live one hop less.
+    /// Lets the packet live one hop less, and sends it to another address, if one is given. If that
+    /// fails, the packet is as it was.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` when the packet is shared and cannot be copied.
+    /// `ENOMEM` when the packet is shared and cannot be copied; `EINVAL` as
+    /// [`Packet::set_destination`].
     #[inline(always)]
-    pub(crate) fn decrease_ttl(&mut self) -> Result {
-        self.make_writable(self.header_len())?;
-        // SAFETY: The header is there, and now ours alone.
+    pub(crate) fn pass_on(&mut self, to: Option<&Addr>) -> Result {
+        match to {
+            Some(to) => self.set_destination(to)?,
+            None => self.make_writable(self.header_len())?,
+        }
+        self.age();
+        Ok(())
+    }
+
+    /// Takes one off the hop limit. The header is linear, and ours alone.
+    #[inline(always)]
+    fn age(&mut self) {
+        // SAFETY: The header is there; if it is not ours alone this is a bug, but not a fault.
         unsafe {
+            let header = fields::network_header(self.skb);
             match self.family {
                 Family::V4 => {
-                    let header = bindings::ipvs_ipsec_ip_hdr(self.as_ptr());
+                    let header = header.cast();
                     bindings::ipvs_ipsec_ip_decrease_ttl(header);
                     // ip_rcv_options has written into options without a new checksum.
                     if self.header_len() > IPV4_LEN {
@@ -45,12 +58,11 @@ impl Packet<'_> {
                     }
                 }
                 Family::V6 => {
-                    let header = bindings::ipvs_ipsec_ipv6_hdr(self.as_ptr());
+                    let header = header.cast::<bindings::ipv6hdr>();
                     (*header).hop_limit = (*header).hop_limit.saturating_sub(1);
                 }
             }
         }
-        Ok(())
     }
 
     /// Sends the packet to another address of its family. The checksums of IP, UDP and TCP follow.
