@@ -48,7 +48,7 @@ step() (
 	# COMMAND may be a function that ends the script: standard error is the log's then.
 	exec 3>&2
 	trap 'exec 2>&3; tail -n 40 "$log" >&2; die "$text: failed after $((SECONDS - start)) s; all it said is in $log"' EXIT
-	"$@" >"$log" 2>&1 </dev/null 3>&-
+	"$@" >"$log" 2>&1 </dev/null
 	trap - EXIT
 	rm -f "$log"
 	say "$text: $((SECONDS - start)) s"
