@@ -6,7 +6,8 @@ SHELL := /bin/bash
 
 # KDIR: a kernel build tree with Rust metadata, used on this host with its own compiler. Without one a stock kernel is
 # prepared (scripts/kernel) and everything runs in the building root; KERNEL and FLAVOUR choose another than the newest.
-# CHECKERS, kasan or kcsan, makes it one with these on; what is built for it goes to a folder of its own.
+# CHECKERS, kasan or kcsan, makes it one with these on, and uml User Mode Linux (scripts/own-kernel); what is built for
+# it goes to a folder of its own.
 KDIR ?=
 export KERNEL FLAVOUR CHECKERS RUNS
 
