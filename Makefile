@@ -50,6 +50,10 @@ demo: ## two clients, a director and two gateways in one guest; the verdict goes
 compare: ## ip_vs and ours side by side, in one guest; the table goes to build/compare.json
 	@scripts/vm run --smp 2 --mem 3G --out build -- python3 ktests/compare.py
 
+.PHONY: bench
+bench: ## what a packet costs: ip_vs, nftables and ours side by side; build/bench.json, build/bench.svg
+	@scripts/bench
+
 .PHONY: test
 test: ## everything: host tests, checks, guest tests
 	@scripts/in-root cargo test --quiet --locked --workspace

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The cases that are timed, each a kind of director.
+
+A case configures its director, makes it remember its flows, and is sent ESP then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kt.cost import traffic as ike
+from kt.cost.lab import BEYOND, SERVER, VIP, Road
+from kt.cost.pktgen import Addresses
+from kt.cost.traffic import CLIENTS, UDP4500, Traffic
+from kt.net import sh
+from kt.tool import Tool
+
+DAY = 86400
+BLOCK = 1 << 15
+"""Initiators that may wait for each other's answers: half of what a namespace has room for."""
+
+INGRESS = """
+add table netdev way
+add chain netdev way begin {{ type filter hook ingress device in priority 0; }}
+add rule netdev way begin {}
+"""
+DROPPED = INGRESS.format("drop")
+REDIRECTED = INGRESS.format(f"fwd ip to {SERVER} device out")
+DNAT = f"""
+add table ip way
+add chain ip way begin {{ type nat hook prerouting priority dstnat; }}
+add rule ip way begin ip daddr {VIP} dnat to {SERVER}
+"""
+FLOWTABLE = f"""{DNAT}
+add flowtable ip way fast {{ hook ingress priority 0; devices = {{ in, out }}; }}
+add chain ip way middle {{ type filter hook forward priority 0; }}
+add rule ip way middle flow add @fast
+"""
+
+
+class Case:
+    """A director that is timed."""
+
+    loaded = False
+    """Whether our module is in the kernel."""
+    rival = ""
+    """What it is compared with."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def carries(self, traffic: Traffic) -> bool:
+        """Whether it can."""
+        return True
+
+    def configure(self, road: Road) -> None:
+        """Make the director what the case is about."""
+
+    def remember(self, road: Road, traffic: Traffic, flows: int) -> None:
+        """Have the director know these flows."""
+
+    def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
+        """Send these flows' traffic; nanoseconds a packet."""
+        return road.send(traffic.stream(flows, VIP), count)
+
+
+class Plain(Case):
+    """Nothing but what every router does."""
+
+    def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
+        return road.send(traffic.stream(flows, BEYOND), count)
+
+
+class Nft(Case):
+    """Rules of nftables."""
+
+    def __init__(self, name: str, rules: str) -> None:
+        super().__init__(name)
+        self._rules = rules
+
+    def configure(self, road: Road) -> None:
+        road.director.run("nft", "-f", "-", input=self._rules)
+
+
+class Generator(Nft):
+    """What the source costs: dropped as soon as the director has it."""
+
+    def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
+        return road.send(traffic.stream(flows, VIP), count, arrive=False)
+
+
+class Conntrack(Nft):
+    """Connection tracking, which knows a connection by its first packet."""
+
+    def configure(self, road: Road) -> None:
+        super().configure(road)
+        # These are the first namespace's, whose table all others share.
+        for name, value in (("max", 1 << 21), ("buckets", 1 << 20)):
+            sh("sysctl", "-qw", f"net.netfilter.nf_conntrack_{name}={value}")
+        for name in ("udp_timeout", "generic_timeout"):
+            road.director.sysctl(f"net/netfilter/nf_conntrack_{name}", DAY)
+
+    def remember(self, road: Road, traffic: Traffic, flows: int) -> None:
+        self.send(road, traffic, flows, flows)
+
+
+class Flowtable(Conntrack):
+    """Connections that bypass the stack from their second packet on; there are none of ESP."""
+
+    def carries(self, traffic: Traffic) -> bool:
+        return traffic == UDP4500
+
+    def remember(self, road: Road, traffic: Traffic, flows: int) -> None:
+        for _ in range(2):
+            super().remember(road, traffic, flows)
+
+
+class IpVs(Case):
+    """ip_vs, which knows a connection by any first packet, and ESP by a connection to port 500."""
+
+    TAB_BITS = 20
+    METHODS = {"dr": "-g", "nat": "-m", "tun": "-i"}
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"ipvs-{method}")
+        self._method = self.METHODS[method]
+
+    def configure(self, road: Road) -> None:
+        sh("modprobe", "ip_vs", f"conn_tab_bits={self.TAB_BITS}")
+        lines = []
+        for service in (f"{VIP}:500", f"{VIP}:4500"):
+            lines += [f"-A -u {service} -s rr", f"-a -u {service} -r {SERVER} {self._method}"]
+        road.director.run("ipvsadm", "-R", input="\n".join(lines) + "\n")
+        road.director.run("ipvsadm", "--set", "0", "0", str(DAY))
+
+    def remember(self, road: Road, traffic: Traffic, flows: int) -> None:
+        udp = replace(UDP4500, port=traffic.port)
+        self.send(road, udp, flows, flows)
+
+
+class Ours(Case):
+    """Our module, which knows an initiator by its IKE."""
+
+    loaded = True
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"ours-{method}")
+        self._method = method
+        self.rival = f"ipvs-{method}"
+
+    def configure(self, road: Road) -> None:
+        serve(road, self._method)
+
+    def remember(self, road: Road, traffic: Traffic, flows: int) -> None:
+        for start in range(0, flows, BLOCK):
+            clients = Addresses(CLIENTS, flows).part(start, BLOCK)
+            said = traffic.port, start // BLOCK + 1
+            # Where the director sees replies it wants to see one; else one message does.
+            if self._method == "nat":
+                road.send(ike.first(clients, VIP, *said), clients.count)
+                road.server.send(ike.reply(SERVER, clients, *said), clients.count)
+            road.send(ike.later(clients, VIP, *said), clients.count)
+
+
+class Loaded(Plain):
+    """Our module is there, and has a service; these packets are not for it."""
+
+    loaded = True
+
+    def configure(self, road: Road) -> None:
+        serve(road, "dr")
+
+
+def serve(road: Road, method: str) -> None:
+    """A service of ours."""
+    road.director.sysctl("net/ipvs_ipsec/sloppy", 1)
+    tool = Tool(road.director)
+    tool.run("service", "add", VIP, "-s", "rr")
+    tool.run("server", "add", VIP, SERVER, "-m", method)
+
+
+CASES: list[Case] = [
+    Generator("generator", DROPPED),
+    Plain("forwarding"),
+    Nft("floor", REDIRECTED),
+    IpVs("dr"),
+    IpVs("nat"),
+    IpVs("tun"),
+    Conntrack("nft-dnat", DNAT),
+    Flowtable("nft-flowtable", FLOWTABLE),
+    Loaded("forwarding-loaded"),
+    Ours("dr"),
+    Ours("nat"),
+    Ours("tun"),
+]

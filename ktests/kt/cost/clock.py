@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The two instruments: what the guest's clock tells, and how much it takes for that to be true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+MOST = 8
+"""Times after which it is no use to take more."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A way to measure."""
+
+    name: str
+    packets: Callable[[int], int]
+    """How many of so many flows' packets are timed."""
+    rounds: int = 1
+    """How often every case has its turn. With more than one round all cases are there at once."""
+    agreement: float = 0
+    """How far apart two of a case's times in a round may be; 0: one time is taken as it is."""
+
+    def sample(self, time: Callable[[], float]) -> list[float]:
+        """Times that agree. What the kernel does besides only adds, so that the least are right."""
+        if not self.agreement:
+            return [time()]
+        times = [time()]
+        while len(times) < MOST:
+            times = sorted([*times, time()])
+            for one, other in pairwise(times):
+                if other - one <= one * self.agreement:
+                    return [one, other]
+        raise RuntimeError(f"no two of these agree: {times}")
+
+
+CLOCKS = {
+    clock.name: clock
+    for clock in (
+        # A QEMU that counts: a nanosecond is an instruction. Those of the timer are counted, too.
+        Clock("instructions", lambda flows: 5120, agreement=0.001),
+        # A User Mode Linux: other processes are in the way now and then. Each flow has its turn,
+        # so that the caches are as full as they would be.
+        Clock("nanoseconds", lambda flows: max(flows, 256 << 10), rounds=5),
+    )
+}
