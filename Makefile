@@ -59,6 +59,7 @@ test: ## everything: host tests, checks, guest tests
 	@scripts/in-root cargo test --quiet --locked --workspace
 	@$(MAKE) --no-print-directory check module
 	@scripts/vm run --smp 2 --mem 3G --timeout 3600 -- pytest -q ktests
+	@scripts/bench short
 
 .PHONY: test-debug
 test-debug: ## on kernels with checkers on: everything, a storm, fuzzers, failing allocations; ONLY=part,... for some

@@ -20,8 +20,12 @@ from kt import module
 from kt.cost.cases import CASES, Case
 from kt.cost.clock import CLOCKS, Clock
 from kt.cost.lab import Lab, Road
+from kt.cost.tables import weigh
 from kt.cost.traffic import TRAFFIC, Traffic
 from kt.net import sh
+
+GREAT = 50_000
+"""Flows from which on it tells something what a table takes."""
 
 
 class Play:
@@ -31,6 +35,7 @@ class Play:
         self._clock, self._traffic, self._flows = clock, traffic, flows
         self._roads: dict[Case, Road] = {case: lab.road() for case in cases}
         self.times: dict[Case, list[float]] = {case: [] for case in cases}
+        self.tables: dict[Case, dict[str, Any]] = {}
 
     def run(self) -> None:
         """Every round, with and without our module: it ends what it knows when it goes."""
@@ -48,8 +53,13 @@ class Play:
 
     def _prepare(self, cases: list[Case]) -> None:
         for case in cases:
-            case.configure(self._roads[case])
-            case.remember(self._roads[case], self._traffic, self._flows)
+            road, some = self._roads[case], (self._traffic, self._flows)
+            if case.dump and self._flows >= GREAT and case not in self.tables:
+                self.tables[case] = weigh(case, road, *some)
+            else:
+                case.configure(road)
+                if self._traffic.known:
+                    case.remember(road, *some)
             self._send(case)
 
     def _measure(self, cases: list[Case]) -> None:
@@ -57,34 +67,32 @@ class Play:
             self.times[case] += self._clock.sample(lambda case=case: self._send(case))
 
     def _send(self, case: Case) -> float:
-        count = self._clock.packets(self._flows)
-        return case.send(self._roads[case], self._traffic, self._flows, count)
+        number = self._clock.packets(self._flows) if self._traffic.known else self._flows
+        return case.send(self._roads[case], self._traffic, self._flows, number)
 
 
-def packets(
-    clock: Clock, cases: list[Case], traffic: list[Traffic], flows: list[int]
-) -> list[dict[str, Any]]:
-    """The times of all packets."""
-    found = []
-    for some in flows:
-        for kind in traffic:
-            print(f"\n{some:,} {'flow' if some == 1 else 'flows'} of {kind.name}", flush=True)
-            able = [case for case in cases if case.carries(kind)]
-            for group in [able] if clock.rounds > 1 else [[case] for case in able]:
-                for name, times in timed(clock, group, kind, some).items():
-                    print(f"{name:18}", *(f"{time:9,.1f}" for time in times), flush=True)
-                    found.append(
-                        {"case": name, "flows": some, "traffic": kind.name, "times": times}
-                    )
-    return found
+class Bench:
+    """Everything that is measured."""
 
+    def __init__(self, clock: Clock, cases: list[Case]) -> None:
+        self._clock, self._cases = clock, cases
+        self.packets: list[dict[str, Any]] = []
+        self.tables: list[dict[str, Any]] = []
 
-def timed(clock: Clock, cases: list[Case], traffic: Traffic, flows: int) -> dict[str, list[float]]:
-    """The times of some cases, in a lab of their own."""
-    with Lab() as lab:
-        play = Play(lab, clock, cases, traffic, flows)
-        play.run()
-    return {case.name: times for case, times in play.times.items()}
+    def play(self, traffic: Traffic, flows: int) -> None:
+        """All cases with some traffic; alone, or at once so that their rounds can take turns."""
+        print(f"\n{traffic.name}, {flows:,} {'flow' if flows == 1 else 'flows'}", flush=True)
+        able = [case for case in self._cases if case.carries(traffic)]
+        for group in [able] if self._clock.rounds > 1 else [[case] for case in able]:
+            with Lab() as lab:
+                play = Play(lab, self._clock, group, traffic, flows)
+                play.run()
+            self.tables += play.tables.values()
+            for case, times in play.times.items():
+                print(f"{case.name:18}", *(f"{time:9,.1f}" for time in times), flush=True)
+                self.packets.append(
+                    {"case": case.name, "flows": flows, "traffic": traffic.name, "times": times}
+                )
 
 
 def arguments() -> argparse.Namespace:
@@ -102,12 +110,17 @@ def main() -> int:
     """Measure, tell, write bench.json."""
     asked = arguments()
     sh("modprobe", "pktgen")
-    cases = [case for case in CASES if case.name in asked.cases]
-    traffic = [TRAFFIC[name] for name in asked.traffic]
+    clock = CLOCKS[asked.clock]
+    bench = Bench(clock, [case for case in CASES if case.name in asked.cases])
+    for name in asked.traffic:
+        traffic = TRAFFIC[name]
+        for flows in asked.flows if traffic.known else [clock.new]:
+            bench.play(traffic, flows)
     result = {
         "kernel": platform.release(),
-        "clock": asked.clock,
-        "packets": packets(CLOCKS[asked.clock], cases, traffic, asked.flows),
+        "clock": clock.name,
+        "packets": bench.packets,
+        "tables": bench.tables,
     }
     text = json.dumps(result, indent=1) + "\n"
     Path(os.environ["OUT"], "bench.json").write_text(text, encoding="utf-8")

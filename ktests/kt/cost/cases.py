@@ -43,8 +43,8 @@ class Case:
 
     loaded = False
     """Whether our module is in the kernel."""
-    rival = ""
-    """What it is compared with."""
+    dump: tuple[str, ...] = ()
+    """The command that prints its table, if it has one."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -61,14 +61,14 @@ class Case:
 
     def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
         """Send these flows' traffic; nanoseconds a packet."""
-        return road.send(traffic.stream(flows, VIP), count)
+        return road.send(traffic.stream(flows, VIP, road.turn()), count)
 
 
 class Plain(Case):
     """Nothing but what every router does."""
 
     def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
-        return road.send(traffic.stream(flows, BEYOND), count)
+        return road.send(traffic.stream(flows, BEYOND, road.turn()), count)
 
 
 class Nft(Case):
@@ -86,11 +86,13 @@ class Generator(Nft):
     """What the source costs: dropped as soon as the director has it."""
 
     def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
-        return road.send(traffic.stream(flows, VIP), count, arrive=False)
+        return road.send(traffic.stream(flows, VIP, road.turn()), count, arrive=False)
 
 
 class Conntrack(Nft):
     """Connection tracking, which knows a connection by its first packet."""
+
+    dump = ("conntrack", "-L")
 
     def configure(self, road: Road) -> None:
         super().configure(road)
@@ -107,6 +109,8 @@ class Conntrack(Nft):
 class Flowtable(Conntrack):
     """Connections that bypass the stack from their second packet on; there are none of ESP."""
 
+    dump = ()
+
     def carries(self, traffic: Traffic) -> bool:
         return traffic == UDP4500
 
@@ -118,6 +122,7 @@ class Flowtable(Conntrack):
 class IpVs(Case):
     """ip_vs, which knows a connection by any first packet, and ESP by a connection to port 500."""
 
+    dump = ("ipvsadm", "-Lcn")
     TAB_BITS = 20
     METHODS = {"dr": "-g", "nat": "-m", "tun": "-i"}
 
@@ -142,11 +147,11 @@ class Ours(Case):
     """Our module, which knows an initiator by its IKE."""
 
     loaded = True
+    dump = ("ipvs-ipsec", "entry", "list")
 
     def __init__(self, method: str) -> None:
         super().__init__(f"ours-{method}")
         self._method = method
-        self.rival = f"ipvs-{method}"
 
     def configure(self, road: Road) -> None:
         serve(road, self._method)

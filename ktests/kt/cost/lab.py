@@ -13,6 +13,7 @@ can take turns; a director knows nothing of what another remembers.
 from __future__ import annotations
 
 import time
+from itertools import count
 
 from kt.cost.pktgen import FOLDER, Pktgen, Stream
 from kt.net import Network, Ns, permanent_neighbours
@@ -49,14 +50,19 @@ class Road:
         lab.sink.run("nft", "-f", "-", input=DROP.format(name=self._sink, device=self._sink))
         self.clients = Pktgen(lab.gen, self._gen, self.director, "in")
         self.server = Pktgen(lab.sink, self._sink, self.director, "out")
+        self._turns = count()
 
-    def send(self, stream: Stream, count: int, arrive: bool = True) -> float:
+    def turn(self) -> int:
+        """A number that is one more each time."""
+        return next(self._turns)
+
+    def send(self, stream: Stream, number: int, arrive: bool = True) -> float:
         """Send to the sink; nanoseconds a packet. A case that loses packets would look cheap."""
         before = self._left()
-        took = self.clients.send(stream, count)
+        took = self.clients.send(stream, number)
         left = self._left() - before
-        if left != (count if arrive else 0):
-            raise RuntimeError(f"{self.director}: of {count} packets {left} left it")
+        if left != (number if arrive else 0):
+            raise RuntimeError(f"{self.director}: of {number} packets {left} left it")
         return took
 
     def _left(self) -> int:

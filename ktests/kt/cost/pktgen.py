@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kt.net import Ns
+from kt.wait import wait_until
 
 # /proc/net is that of the process's first thread.
 FOLDER = Path("/proc/thread-self/net/pktgen")
@@ -93,14 +94,26 @@ class Pktgen:
         """Send so many; nanoseconds a packet, by the guest's clock."""
         self._shape(stream.rule)
         with self._ns.entered():
-            _tell(THREAD, "rem_device_all", f"add_device {self._device}")
+            self._take_thread()
             _tell(self._device, *stream.lines(self._to, count))
             _tell("pgctrl", "start")
-            told = (FOLDER / self._device).read_text(encoding="ascii")
-        found = re.search(r"Result: OK: (\d+)\(.*\) usec, (\d+) ", told)
-        if not found or int(found[2]) != count:
-            raise RuntimeError(f"pktgen did not send {count} packets:\n{told}")
+            # Told to start, it does so within an eighth of a second, or later than is waited for.
+            found = wait_until(self._result, 300, "pktgen to end")
+        if int(found[2]) != count:
+            raise RuntimeError(f"pktgen sent {found[2]} packets of {count}")
         return int(found[1]) * 1000 / count
+
+    def _result(self) -> re.Match[str] | None:
+        """Microseconds and packets of the last run, once it has ended."""
+        told = (FOLDER / self._device).read_text(encoding="ascii")
+        return re.search(r"Result: OK: (\d+)\(.*\) usec, (\d+) ", told)
+
+    def _take_thread(self) -> None:
+        """The thread runs all devices it has. It removes them when it next wakes up."""
+        if _devices() != [self._device]:
+            _tell(THREAD, "rem_device_all")
+            wait_until(lambda: not _devices(), 10, "pktgen's devices to go")
+            _tell(THREAD, f"add_device {self._device}")
 
     def _shape(self, rule: str) -> None:
         """A rule stays until another is wanted: nft takes longer than many packets."""
@@ -108,6 +121,12 @@ class Pktgen:
             script = SHAPE.format(device=self._far_device, rule=rule)
             self._far.run("nft", "-f", "-", input=script)
             self._rule = rule
+
+
+def _devices() -> list[str]:
+    """The devices of the thread, none of which runs."""
+    text = (FOLDER / THREAD).read_text(encoding="ascii")
+    return text.partition("Stopped:")[2].partition("\n")[0].split()
 
 
 def _tell(file: str, *lines: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, replace
 
 from kt.cost.pktgen import Addresses, Stream
@@ -24,17 +25,30 @@ class Traffic:
     port: int
     """Where their IKE is."""
     rule: str
+    known = True
+    """Whether the director has to know them for it."""
 
-    def stream(self, flows: int, vip: str) -> Stream:
-        """That of so many initiators."""
+    def stream(self, flows: int, vip: str, turn: int) -> Stream:
+        """That of so many initiators, for the how manieth time."""
         return Stream(Addresses(CLIENTS, flows), Addresses(vip), self.port, SIZE, self.rule)
+
+
+class First(Traffic):
+    """The first message of an initiator that nobody has seen before, whenever it is sent."""
+
+    known = False
+
+    def stream(self, flows: int, vip: str, turn: int) -> Stream:
+        start = ipaddress.ip_address(CLIENTS) + turn * flows
+        return first(Addresses(str(start), flows), vip, self.port, turn + 1)
 
 
 # An initiator's address is its SPI, so that no two have the same.
 UDP4500 = Traffic("udp4500", NATT_PORT, "@th,64,32 set @nh,96,32")
 ESP = Traffic("esp", IKE_PORT, f"ip protocol set {PROTO_ESP} @th,0,32 set @nh,96,32")
+NEW = First("new", IKE_PORT, "")
 
-TRAFFIC = {traffic.name: traffic for traffic in (UDP4500, ESP)}
+TRAFFIC = {traffic.name: traffic for traffic in (UDP4500, ESP, NEW)}
 
 
 def _message(port: int, block: int, rspi: int, exchange: int, flags: int) -> str:
