@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,14 @@ from kt.cost.tables import weigh
 from kt.cost.traffic import TRAFFIC, Traffic
 from kt.net import sh
 
+STARTED = time.monotonic()
 GREAT = 50_000
 """Flows from which on it tells something what a table takes."""
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(f"[{time.monotonic() - STARTED:5.1f} s] {text}", flush=True)
 
 
 class Play:
@@ -43,7 +50,9 @@ class Play:
         bare = [case for case in self._roads if not case.loaded]
         ours = [case for case in self._roads if case.loaded]
         self._prepare(bare)
-        for _ in range(self._clock.rounds):
+        for number in range(self._clock.rounds):
+            if number:
+                say(f"{number} of {self._clock.rounds} rounds")
             self._measure(bare)
             if ours:
                 module.load()
@@ -54,7 +63,7 @@ class Play:
     def _prepare(self, cases: list[Case]) -> None:
         for case in cases:
             road, some = self._roads[case], (self._traffic, self._flows)
-            if case.dump and self._flows >= GREAT and case not in self.tables:
+            if self._clock.tables and case.dump and self._flows >= GREAT:
                 self.tables[case] = weigh(case, road, *some)
             else:
                 case.configure(road)
@@ -81,7 +90,7 @@ class Bench:
 
     def play(self, traffic: Traffic, flows: int) -> None:
         """All cases with some traffic; alone, or at once so that their rounds can take turns."""
-        print(f"\n{traffic.name}, {flows:,} {'flow' if flows == 1 else 'flows'}", flush=True)
+        say(f"{traffic.name}, {flows:,} {'flow' if flows == 1 else 'flows'}")
         able = [case for case in self._cases if case.carries(traffic)]
         for group in [able] if self._clock.rounds > 1 else [[case] for case in able]:
             with Lab() as lab:
@@ -89,7 +98,7 @@ class Bench:
                 play.run()
             self.tables += play.tables.values()
             for case, times in play.times.items():
-                print(f"{case.name:18}", *(f"{time:9,.1f}" for time in times), flush=True)
+                print(f"{case.name:18}", *(f"{each:9,.1f}" for each in times), flush=True)
                 self.packets.append(
                     {"case": case.name, "flows": flows, "traffic": traffic.name, "times": times}
                 )
