@@ -6,7 +6,7 @@
 mod tests;
 
 use crate::cli::{ServerCommand, ServerOptions, ServiceCommand, ServiceOptions, Which};
-use crate::names::{ENTRY, SERVER, SERVICE};
+use crate::names::{ENTRY, FASTPATH, SERVER, SERVICE};
 use crate::netlink::Request;
 use crate::uapi;
 
@@ -25,6 +25,20 @@ pub(crate) fn entry_flush(which: Which) -> Request {
         request = request.address(uapi::IPVS_IPSEC_A_ENTRY_SERVICE, service);
     }
     request
+}
+
+/// `ipvs-ipsec fastpath add`, of the device with this index.
+pub(crate) fn fastpath_add(index: u32) -> Request {
+    fastpath(uapi::IPVS_IPSEC_CMD_FASTPATH_NEW, index)
+}
+
+/// `ipvs-ipsec fastpath del`
+pub(crate) fn fastpath_del(index: u32) -> Request {
+    fastpath(uapi::IPVS_IPSEC_CMD_FASTPATH_DEL, index)
+}
+
+fn fastpath(number: u8, index: u32) -> Request {
+    Request::new(number, &FASTPATH).u32(uapi::IPVS_IPSEC_A_FASTPATH_IFINDEX, index)
 }
 
 /// `ipvs-ipsec service …`

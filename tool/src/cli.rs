@@ -18,7 +18,9 @@ use crate::list::View;
 use crate::model::{Method, ServiceKey, TunnelType};
 use crate::uapi;
 use spis::{EspSpis, Label, bits, esp_spis, label};
-use values::{FlagList, Netmask, address, flags, netmask, number, port, scheduler, seconds};
+use values::{
+    FlagList, Netmask, address, device, flags, netmask, number, port, scheduler, seconds,
+};
 
 /// Configure ip_vs_ipsec, the Linux Virtual Server for IPsec
 ///
@@ -62,13 +64,16 @@ pub(crate) enum Command {
     /// List or remove the entries of the table
     #[command(subcommand)]
     Entry(EntryCommand),
+    /// Choose the devices at whose ingress established flows are forwarded
+    #[command(subcommand)]
+    Fastpath(FastpathCommand),
     /// Show the size of the table, and counters
     Stats {
         /// Show also the reasons for which nothing was dropped
         #[arg(short, long)]
         all: bool,
     },
-    /// Remove all services, with their servers and entries
+    /// Remove all services, with their servers and entries; the fast path stays
     Flush,
 }
 
@@ -306,6 +311,29 @@ pub(crate) enum EntryCommand {
         #[command(flatten)]
         which: Which,
     },
+}
+
+/// `ipvs-ipsec fastpath …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum FastpathCommand {
+    /// Forward established flows that come in by a device at its ingress
+    ///
+    /// Such packets pass by the firewall. See ipvs-ipsec(8).
+    Add {
+        /// Name of the device that has the packets' IP addresses: the bridge, not its ports
+        #[arg(value_parser = device)]
+        device: String,
+    },
+    /// Let them go the way of other packets again
+    #[command(alias = "delete")]
+    Del {
+        /// Name of the device
+        #[arg(value_parser = device)]
+        device: String,
+    },
+    /// List the devices
+    #[command(aliases = ["show", "ls"])]
+    List,
 }
 
 /// The entries that are meant: all, unless something is said.

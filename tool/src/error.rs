@@ -14,6 +14,8 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 pub(crate) enum Error {
     /// The kernel does not know the netlink family.
     NotLoaded,
+    /// No device of this network namespace has this name.
+    NoDevice(String),
     /// The kernel said no.
     Refused(Refusal),
     /// The netlink socket failed.
@@ -50,6 +52,7 @@ impl fmt::Display for Error {
             Error::NotLoaded => {
                 f.write_str("the kernel module ip_vs_ipsec is not loaded (modprobe ip_vs_ipsec)")
             }
+            Error::NoDevice(name) => write!(f, "no such device: {name}"),
             Error::Refused(refusal) => refusal.fmt(f),
             Error::Netlink(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                 f.write_str("netlink: the kernel's answer did not fit and is incomplete, try again")

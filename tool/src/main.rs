@@ -9,8 +9,10 @@
 
 mod change;
 mod cli;
+mod device;
 mod entries;
 mod error;
+mod fastpath;
 mod list;
 mod model;
 mod names;
@@ -24,7 +26,7 @@ mod uapi;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, EntryCommand};
+use crate::cli::{Cli, Command, EntryCommand, FastpathCommand};
 use crate::error::Result;
 use crate::netlink::{Connection, Request};
 
@@ -53,6 +55,13 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Entry(EntryCommand::Flush { which }) => {
             make(&mut kernel, &change::entry_flush(*which))
         }
+        Command::Fastpath(FastpathCommand::Add { device }) => {
+            make(&mut kernel, &change::fastpath_add(device::index(device)?))
+        }
+        Command::Fastpath(FastpathCommand::Del { device }) => {
+            make(&mut kernel, &change::fastpath_del(device::index(device)?))
+        }
+        Command::Fastpath(FastpathCommand::List) => fastpath::run(&mut kernel, cli.json),
         Command::Stats { all } => stats::run(&mut kernel, *all, cli.json),
     }
 }

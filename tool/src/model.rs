@@ -33,7 +33,7 @@ pub(crate) use traffic::Traffic;
 pub(crate) use words::{Method, Protocol, State, TunnelType};
 
 /// Hands each attribute to `take`; an error names the attribute's number.
-fn each(
+pub(crate) fn each(
     attributes: &[u8],
     mut take: impl FnMut(u16, &NlaBuffer<&[u8]>) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {

@@ -118,6 +118,13 @@ pub(crate) const ENTRY: AttributeSet = attribute_set!(
     IPVS_IPSEC_A_ENTRY_RESPONDER_SPI,
 );
 
+/// Attributes of a device with a fast path.
+pub(crate) const FASTPATH: AttributeSet = attribute_set!(
+    "IPVS_IPSEC_A_FASTPATH_",
+    "attribute",
+    IPVS_IPSEC_A_FASTPATH_IFINDEX,
+);
+
 /// For requests that carry no attributes.
 pub(crate) const NONE: AttributeSet = attribute_set!("", "attribute",);
 
@@ -139,6 +146,7 @@ pub(crate) const COUNTERS: AttributeSet = attribute_set!(
     IPVS_IPSEC_A_COUNTERS_ENTRIES_MOVED,
     IPVS_IPSEC_A_COUNTERS_ENTRIES_FLUSHED,
     IPVS_IPSEC_A_COUNTERS_ROUTED_BY_SPI,
+    IPVS_IPSEC_A_COUNTERS_FASTPATH,
     IPVS_IPSEC_A_COUNTERS_UNREACH_SENT,
     IPVS_IPSEC_A_COUNTERS_DROP_TRUNCATED,
     IPVS_IPSEC_A_COUNTERS_DROP_IKE_SHORT,
@@ -198,6 +206,7 @@ mod tests {
             (&SERVICE, "service", uapi::IPVS_IPSEC_A_SERVICE_MAX),
             (&SERVER, "server", uapi::IPVS_IPSEC_A_SERVER_MAX),
             (&ENTRY, "entry", uapi::IPVS_IPSEC_A_ENTRY_MAX),
+            (&FASTPATH, "fastpath", uapi::IPVS_IPSEC_A_FASTPATH_MAX),
             (&COUNTERS, "counters", uapi::IPVS_IPSEC_A_COUNTERS_MAX),
         ] {
             let names: Vec<String> = (1..=last).map(|number| set.name(number)).collect();

@@ -37,6 +37,7 @@ fn help_names_every_command() {
         "server",
         "list",
         "entry",
+        "fastpath",
         "stats",
         "flush",
         "--json",
@@ -57,6 +58,7 @@ fn wrong_usage_is_2_and_prints_nothing_on_standard_output() {
         &["list", "--stats", "--rate"],
         &["service", "add", "192.0.2.1", "-M", "33"],
         &["server", "add", "192.0.2.1", "10.0.0.11", "--encap"],
+        &["fastpath", "add"],
         &["--no-such-option"],
     ] {
         let output = run(words);
@@ -80,6 +82,8 @@ fn without_the_module_it_says_so() {
         &["service", "set", "fwmark:1", "-p"],
         &["list", "--drops", "fwmark6:1"],
         &["entry", "flush", "--client", "198.51.100.7"],
+        &["fastpath", "add", "lo"],
+        &["fastpath", "list"],
         &["flush"],
     ] {
         let output = run(words);

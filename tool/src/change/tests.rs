@@ -47,6 +47,8 @@ fn commands_have_their_numbers() {
         assert_eq!(request(&format!("ipvs-ipsec {words}")).command(), number);
     }
     assert_eq!(flush().command(), 12);
+    assert_eq!(fastpath_add(1).command(), 13);
+    assert_eq!(fastpath_del(1).command(), 14);
 }
 
 #[test]
@@ -205,6 +207,16 @@ fn entries_to_be_removed() {
         0,
         &[client, service],
     );
+}
+
+#[test]
+fn a_device_goes_by_its_index() {
+    for request in [fastpath_add(7), fastpath_del(7)] {
+        assert_eq!(
+            request.attributes(),
+            attributes(&[(1, &7u32.to_ne_bytes())])
+        );
+    }
 }
 
 #[test]

@@ -63,6 +63,12 @@ fn the_issue_s_grammar() {
         "entry flush",
         "entry flush --client 198.51.100.7",
         "entry flush --service 2001:db8::1",
+        "fastpath add eth0",
+        "fastpath del eth0",
+        "fastpath delete br-lan.7",
+        "fastpath list --json",
+        "fastpath ls",
+        "-j fastpath show",
         "flush",
         "stats",
         "stats -a --json",
@@ -132,6 +138,8 @@ fn help_names_what_there_is() {
             "entry flush --help",
             &["--client <ADDRESS>", "--service <ADDRESS>"],
         ),
+        ("fastpath --help", &["add", "del", "list"]),
+        ("fastpath add --help", &["<DEVICE>", "firewall"]),
         (
             "list --help",
             &[

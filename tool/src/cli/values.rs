@@ -71,6 +71,21 @@ pub(super) fn scheduler(text: &str) -> Result<String, String> {
     }
 }
 
+/// Which devices there are the kernel knows; what none can be called is refused here
+/// (dev_valid_name() in net/core/dev.c).
+pub(super) fn device(text: &str) -> Result<String, &'static str> {
+    let wrong = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace();
+    if (1..libc::IF_NAMESIZE).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && !text.bytes().any(wrong)
+    {
+        Ok(text.to_owned())
+    } else {
+        Err("not a name that a device can have")
+    }
+}
+
 /// Flags of a scheduler, in their long names, which are ipvsadm's, or short.
 pub(super) fn flags(text: &str) -> Result<FlagList, String> {
     let mut list = FlagList::default();
@@ -137,6 +152,20 @@ mod tests {
             scheduler("abcdefghijklmnop").unwrap_err(),
             "longer than 15 characters"
         );
+    }
+
+    #[test]
+    fn names_of_devices() {
+        for text in ["eth0", "in", "abcdefghijklmno", "br-lan.7", "..."] {
+            assert_eq!(device(text).as_deref(), Ok(text));
+        }
+        for text in ["", "abcdefghijklmnop", ".", "..", "a/b", "eth0:1", "a b"] {
+            assert_eq!(
+                device(text),
+                Err("not a name that a device can have"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

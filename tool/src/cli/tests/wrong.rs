@@ -26,6 +26,11 @@ fn wrong_usage() {
         "entry list 192.0.2.1",
         "entry flush --service fwmark:1",
         "entry flush all",
+        "fastpath",
+        "fastpath add",
+        "fastpath add eth0 eth1",
+        "fastpath del",
+        "fastpath list eth0",
         "flush now",
     ] {
         refusal(line);
@@ -222,6 +227,7 @@ fn wrong_usage_is_explained() {
             "entry flush --client 2001:db8::7 --service 192.0.2.1",
             "--client and --service are addresses of different families",
         ),
+        ("fastpath add eth0:1", "not a name that a device can have"),
         (
             "list --stats --rate",
             "'--stats' cannot be used with '--rate'",
