@@ -57,7 +57,7 @@ def test_a_pages_commands_work(page: str) -> None:
 
 def test_the_pages_with_commands_are_found() -> None:
     found = {page for page, text in PAGES.items() if RST_BLOCK.search(text)}
-    assert found == {"forwarding.rst", "scheduling.rst", "spis.rst"}
+    assert found == {"fastpath.rst", "forwarding.rst", "scheduling.rst", "spis.rst"}
 
 
 @pytest.mark.parametrize("name, low, high, default", SETTING.findall(SYSCTL))
