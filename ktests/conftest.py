@@ -12,6 +12,7 @@ import pytest
 from kt import module
 from kt.bench import Bench
 from kt.dual import FAMILIES, Dual, Family
+from kt.fastpath import fast_path
 from kt.genl import Genl
 from kt.kmsg import KernelLog, bad_lines, excerpt, memory_leaks
 from kt.net import Network, Ns
@@ -144,6 +145,13 @@ def dual(_dual: Dual) -> Dual:
     _dual.reopen()
     _dual.clear()
     return _dual
+
+
+@pytest.fixture
+def fast(dual: Dual) -> Iterator[Dual]:
+    """The same with a fast path for what initiators send."""
+    with fast_path(dual):
+        yield dual
 
 
 @pytest.fixture(params=[4, 6], ids=["v4", "v6"])

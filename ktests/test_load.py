@@ -56,17 +56,19 @@ def _loaded() -> Iterator[None]:
     module.load()
 
 
-def forwarding(bench: Bench, packets: int) -> None:
+def forwarding(bench: Bench, packets: int, counter: str = "esp-in-udp") -> None:
     """Configure a fresh module and wait until so much of the flood was forwarded."""
     bench.reopen()
     bench.setup()
+    if counter == "fastpath":
+        bench.genl.do("fastpath-new", ifindex=bench.director.index("in"))
     # pktgen's flow is let through by the one IKE exchange it cannot do itself.
     client = Initiator(flood.PKTGEN_CLIENT, VIP, port=4500)
     bench.port.send([client.natt_first(), client.natt_later()])
 
     def enough() -> bool:
         counters = bench.genl.counters()
-        return counters["esp-in-udp"] > packets and counters["entries-established"] > 20
+        return counters[counter] > packets and counters["entries-established"] > 20
 
     wait_until(enough, 20, lambda: f"a forwarded flood: {bench.genl.counters()}")
 
@@ -108,6 +110,22 @@ def test_fifty_unloads_under_a_flood(bench: Bench) -> None:
             module.load()
             if number % 10 == 0:
                 print(f"\n  {number} unloads, {time.monotonic() - began:.1f} s", end="", flush=True)
+
+
+def test_unloads_under_a_flood_on_the_fast_path(bench: Bench) -> None:
+    with flooded(bench):
+        for _ in range(15):
+            forwarding(bench, 50, "fastpath")
+            module.unload()
+            module.load()
+
+
+def test_the_fast_path_comes_and_goes_under_a_flood(bench: Bench) -> None:
+    index = bench.director.index("in")
+    with flooded(bench):
+        for _ in range(30):
+            forwarding(bench, 20, "fastpath")
+            bench.genl.do("fastpath-del", ifindex=index)
 
 
 def test_services_come_and_go_under_a_flood(bench: Bench) -> None:
@@ -186,7 +204,7 @@ def test_unload_beside_commands(bench: Bench) -> None:
         assert sum(c.result(timeout=30) for c in commands) > 0
 
 
-def director_dies_under_a_flood(doomed: Bench) -> None:
+def director_dies_under_a_flood(doomed: Bench, counter: str) -> None:
     """With services, entries and packets in flight."""
     gen = doomed.network.namespaces["gen"]
 
@@ -194,7 +212,7 @@ def director_dies_under_a_flood(doomed: Bench) -> None:
         return gen.run("ip", "link", "show", "out", check=False).returncode != 0
 
     with flooded(doomed):
-        forwarding(doomed, 50)
+        forwarding(doomed, 50, counter)
         doomed.genl.close()
         doomed.director.close()
         wait_until(link_is_gone, 20, "the end of the director's namespace")
@@ -204,7 +222,7 @@ def test_a_directors_namespace_dies_under_a_flood(bench: Bench) -> None:
     for number in range(4):
         doomed = Bench(f"doomed{number}-")
         try:
-            director_dies_under_a_flood(doomed)
+            director_dies_under_a_flood(doomed, "fastpath" if number % 2 else "esp-in-udp")
         finally:
             doomed.close()
     client, server = bench.established()

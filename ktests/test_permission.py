@@ -36,6 +36,8 @@ FIRST_ARGUMENTS = {
     "server-set": f"service={VIP!r}, address={RIP!r}, weight=0",
     "server-del": f"service={VIP!r}, address={RIP!r}",
     "entry-flush": "",
+    "fastpath-new": "ifindex=1",
+    "fastpath-del": "ifindex=1",
     "flush": "",
 }
 

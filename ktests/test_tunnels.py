@@ -80,6 +80,22 @@ def test_each_client_is_at_one_gateway_and_both_are_used(lab: Lab) -> None:
     assert at == [CLIENTS // 2] * 2, "rr"
 
 
+def test_tunnels_on_the_fast_path(lab: Lab) -> None:
+    with Genl(lab.director) as genl:
+        key = {"ifindex": lab.director.index("lan")}
+        genl.do("fastpath-new", **key)
+        try:
+            before = genl.counters()
+            for client in regular(lab):
+                works_at(lab, client, gateway_of(lab, client), pings=20)
+            moved = {name: n - before[name] for name, n in genl.counters().items()}
+        finally:
+            genl.do("fastpath-del", **key)
+    # A neighbour that was not heard of for a while is asked by a packet on the normal path.
+    assert moved["esp"] >= moved["fastpath"] > 20, moved
+    assert not any(n for name, n in moved.items() if name.startswith("drop-")), moved
+
+
 def test_ike_and_esp_never_reached_the_other_gateway(lab: Lab) -> None:
     for client in regular(lab):
         home = gateway_of(lab, client)

@@ -280,6 +280,19 @@ class Dual(Bench):
             if size < 1280:  # IPv6 has left the link
                 self._ipv6_again(device)
 
+    @contextlib.contextmanager
+    def down(self, device: str) -> Iterator[None]:
+        """A link of the director to a server is down."""
+        self.director.ip(f"link set {device} down")
+        try:
+            yield
+        finally:
+            self.director.ip(f"link set {device} up")
+            self._ipv6_again(device)
+            number = int(device.removeprefix("s"))
+            known = [(V4.rip(number), self.servers[number - 1].mac("eth0"))]
+            permanent_neighbours(self.director, device, known)
+
     def _ipv6_again(self, device: str) -> None:
         number = int(device.removeprefix("s"))
         self.director.ip(f"addr add {V6.towards(number)}/64 dev {device}")

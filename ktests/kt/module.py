@@ -21,6 +21,9 @@ HOOKED = "".join(
     )
     for family in ("ip", "ip6")
 )
+HOOKED += """add table netdev pinned
+add chain netdev pinned ingress { type filter hook ingress device lo priority 0; }
+"""
 
 
 def file() -> Path:

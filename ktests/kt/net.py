@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -119,12 +120,16 @@ class Ns:
         with self.entered():
             # /sys shows the namespace it was mounted in: ask the kernel instead.
             import fcntl
-            import socket
             import struct
 
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 request = struct.pack("256s", device.encode())
                 return fcntl.ioctl(sock, 0x8927, request)[18:24]  # SIOCGIFHWADDR
+
+    def index(self, device: str) -> int:
+        """The number of a device."""
+        with self.entered():
+            return socket.if_nametoindex(device)
 
     def close(self) -> None:
         """End the processes and remove the namespace."""
