@@ -12,10 +12,16 @@ use crate::{
     ike::{state::State, NATT_PORT},
     kapi::{once, rcu::Guard, table::Inserted, time},
 };
+use core::cell::Cell;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
 
 /// SPIs that an entry remembers.
 const SLOTS: usize = 4;
+
+/// Entries of a service on which one SPI is remembered. Gateways choose them by the dice, so that one
+/// or two are all there can be; whoever sends the same on many entries tells nothing by it, and shall not
+/// make a chain in which nothing is found again.
+const CROWD: usize = 16;
 
 /// Entries of an address that a new port of its may belong to. A connection with an SA for each
 /// CPU (RFC 9611) has as many ports.
@@ -90,9 +96,15 @@ impl Entries {
             self.forget(guard, &flow, old);
         }
         let hash = self.sighting_hash(&flow.vip, spi);
-        let rival = |rival: &Sighting| rival.spi == spi && rival.flow == flow;
+        let others = Cell::new(0);
+        let rival = |rival: &Sighting| {
+            if rival.spi == spi && rival.flow.vip == flow.vip {
+                others.set(others.get() + 1);
+            }
+            others.get() >= CROWD || rival.spi == spi && rival.flow == flow
+        };
         let sighting = Sighting { spi, flow };
-        // Without the memory for it, it was not seen.
+        // Without the memory for it, or among so many, it was not seen.
         let inserted = self.sightings.insert(guard, sighting, hash, [None], rival);
         // Who ends the life of an entry forgets what it has seen: either he has found this,
         // or we find here that it is gone.

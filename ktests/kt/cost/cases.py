@@ -11,7 +11,7 @@ from dataclasses import replace
 from kt.cost import traffic as ike
 from kt.cost.lab import BEYOND, SERVER, VIP, Road
 from kt.cost.pktgen import Addresses
-from kt.cost.traffic import CLIENTS, UDP4500, Traffic
+from kt.cost.traffic import CLIENTS, SPIS, UDP4500, Traffic
 from kt.net import sh
 from kt.tool import Tool
 
@@ -165,6 +165,20 @@ class Ours(Case):
                 road.send(ike.first(clients, VIP, *said), clients.count)
                 road.server.send(ike.reply(SERVER, clients, *said), clients.count)
             road.send(ike.later(clients, VIP, *said), clients.count)
+        if traffic == UDP4500:
+            self.send(road, SPIS, flows, flows)
+
+
+class Fast(Ours):
+    """The same, with a fast path."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(method)
+        self.name = f"ours-fast-{method}"
+
+    def configure(self, road: Road) -> None:
+        super().configure(road)
+        Tool(road.director).run("fastpath", "add", "in")
 
 
 class Loaded(Plain):
@@ -197,4 +211,6 @@ CASES: list[Case] = [
     Ours("dr"),
     Ours("nat"),
     Ours("tun"),
+    Fast("dr"),
+    Fast("nat"),
 ]

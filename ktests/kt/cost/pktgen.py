@@ -21,8 +21,8 @@ from kt.wait import wait_until
 FOLDER = Path("/proc/thread-self/net/pktgen")
 THREAD = "kpktgend_0"
 
-SHAPE = """
-destroy table netdev shape-{device}
+UNSHAPED = "destroy table netdev shape-{device}\n"
+SHAPED = """
 add table netdev shape-{device}
 add chain netdev shape-{device} shape {{ type filter hook ingress device {device} priority -500; }}
 add rule netdev shape-{device} shape {rule}
@@ -118,7 +118,8 @@ class Pktgen:
     def _shape(self, rule: str) -> None:
         """A rule stays until another is wanted: nft takes longer than many packets."""
         if rule != self._rule:
-            script = SHAPE.format(device=self._far_device, rule=rule)
+            script = UNSHAPED + SHAPED if rule else UNSHAPED
+            script = script.format(device=self._far_device, rule=rule)
             self._far.run("nft", "-f", "-", input=script)
             self._rule = rule
 

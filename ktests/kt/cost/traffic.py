@@ -43,8 +43,10 @@ class First(Traffic):
         return first(Addresses(str(start), flows), vip, self.port, turn + 1)
 
 
-# An initiator's address is its SPI, so that no two have the same.
-UDP4500 = Traffic("udp4500", NATT_PORT, "@th,64,32 set @nh,96,32")
+# pktgen's magic number is the SPI of all, so that no rule comes between it and the director; SPIS
+# are those that initiators have shown before, each its address.
+UDP4500 = Traffic("udp4500", NATT_PORT, "")
+SPIS = replace(UDP4500, rule="@th,64,32 set @nh,96,32")
 ESP = Traffic("esp", IKE_PORT, f"ip protocol set {PROTO_ESP} @th,0,32 set @nh,96,32")
 NEW = First("new", IKE_PORT, "")
 

@@ -3,6 +3,7 @@
 //! When the buckets of a table want a visit, kept for batches of them, so that whoever looks after
 //! the objects passes by where there is nothing to do.
 
+use super::chain::flags;
 use kernel::{
     alloc::AllocError,
     prelude::*,
@@ -25,9 +26,9 @@ impl Agenda {
     /// For so many buckets, each of which wants a visit at once. Sleeps.
     pub(super) fn new(buckets: usize) -> Result<Self, AllocError> {
         let count = buckets.div_ceil(BATCH);
-        let mut times = KVVec::with_capacity(count, GFP_KERNEL)?;
+        let mut times = KVVec::with_capacity(count, flags())?;
         for _ in 0..count {
-            times.push(Atomic::new(0), GFP_KERNEL)?;
+            times.push(Atomic::new(0), flags())?;
         }
         Ok(Agenda(times))
     }

@@ -9,7 +9,7 @@ use super::agenda::Agenda;
 use crate::kapi::{once, rcu::Guard, work::breathe};
 use core::ptr::{self, NonNull};
 use kernel::{
-    alloc::AllocError,
+    alloc::{flags::__GFP_NOWARN, AllocError, Flags},
     num::casts::u32_as_usize,
     prelude::*,
     sync::{
@@ -17,6 +17,12 @@ use kernel::{
         barrier::{smp_mb, Read},
     },
 };
+
+/// How memory for buckets is asked for: a table that finds none for more goes on as it is, which is
+/// nothing to fill the kernel's log with.
+pub(super) fn flags() -> Flags {
+    GFP_KERNEL | __GFP_NOWARN
+}
 
 /// The pointer to what comes next in a chain: an object's [`Link`], or an end marker.
 #[repr(transparent)]
@@ -147,9 +153,9 @@ pub(super) struct Buckets {
 impl Buckets {
     /// `count` empty buckets, a power of two. Sleeps.
     pub(super) fn new(count: usize) -> Result<KBox<Self>, AllocError> {
-        let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
+        let mut slots = KVVec::with_capacity(count, flags())?;
         for number in 0..count {
-            slots.push(Next(Atomic::new(ptr::null_mut())), GFP_KERNEL)?;
+            slots.push(Next(Atomic::new(ptr::null_mut())), flags())?;
             if number % PACE == 0 {
                 breathe();
             }
@@ -166,7 +172,7 @@ impl Buckets {
                 agenda: Agenda::new(count)?,
                 successor: Atomic::new(ptr::null_mut()),
             },
-            GFP_KERNEL,
+            flags(),
         )
     }
 
