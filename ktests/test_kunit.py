@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from kt import module
-from kt.net import sh
+from kt.kmsg import KernelLog
 
 pytestmark = pytest.mark.needs("/proc/cmdline", "kunit.enable=1")
 
@@ -53,12 +53,12 @@ SUITES = {
 
 def test_every_suite_passes(record_property: Callable[[str, object], None]) -> None:
     module.unload()
-    sh("dmesg", "--clear")
+    kernel_log = KernelLog()
     module.load()
-    log = sh("dmesg", "--notime").stdout
-    cases = re.findall(r"^\s+(ok|not ok) \d+ (\w+)", log, re.MULTILINE)
+    log = "\n".join(kernel_log.news())
+    cases = re.findall(r"\]\s{2,}(ok|not ok) \d+ (\w+)", log)
     failed = [name for verdict, name in cases if verdict != "ok"]
     assert not failed, log[-20000:]
-    suites = set(re.findall(r"^ok \d+ ipvs_ipsec_(\w+)$", log, re.MULTILINE))
+    suites = set(re.findall(r"\] ok \d+ ipvs_ipsec_(\w+)$", log, re.MULTILINE))
     assert suites == SUITES
     record_property("ran", f"{len(cases)} unit tests of {len(suites)} suites")

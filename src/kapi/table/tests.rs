@@ -44,7 +44,7 @@ mod tests {
     }
 
     /// The key of an object that is missing in the second index.
-    const SOLITARY: u32 = 1_000_000;
+    const SOLITARY: u32 = 100_000;
 
     struct Fixture {
         table: Arc<Objects>,
