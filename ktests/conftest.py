@@ -99,6 +99,15 @@ def pytest_runtest_call(item: pytest.Item):  # type: ignore[no-untyped-def]
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):  # type: ignore[no-untyped-def]
+    """A failure is told at once: the guest may not live to see the end."""
+    report = yield
+    if report.failed:
+        item.config.get_terminal_writer().line(f"\n{report.longreprtext}")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item):  # type: ignore[no-untyped-def]
     """So does the removal of a topology."""
     result = yield

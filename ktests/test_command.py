@@ -15,6 +15,7 @@ from kt import module
 from kt.genl import Genl, Refused
 from kt.net import Ns
 from kt.tool import Tool
+from kt.wait import PATIENCE
 
 VIP, VIP2, RIP, RIP2 = "198.51.100.1", "198.51.100.2", "10.2.1.1", "10.2.2.1"
 RIP6 = "2001:db8:2::1"
@@ -332,7 +333,7 @@ def test_lists_hold_still_while_the_table_changes(director: Ns) -> None:
                     assert VIP in {s["service"] for s in genl.dump("server-get")}
         finally:
             stop = True
-        assert churning.result(timeout=10) > 0
+        assert churning.result(timeout=10 * PATIENCE) > 0
 
 
 def test_it_says_when_the_module_is_not_loaded(tool: Tool) -> None:

@@ -32,7 +32,8 @@ def at_once(bench: Bench, *packets: list[bytes]) -> None:
 
 
 def crowd(bench: Bench, size: int) -> list[Initiator]:
-    """Initiators with a flow and an SPI of their own."""
+    """Initiators with a flow and an SPI of their own, and time to prove themselves."""
+    bench.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", 3600)
     return [
         bench.client(1 + n % 250).at(port=1024 + n % 50_000, ispi=0x10_0000 + n, rspi=0x20_0000 + n)
         for n in range(size)

@@ -12,7 +12,7 @@ import pytest
 
 from kt.bench import VIP, VIP2, Bench, server_address
 from kt.tool import Tool
-from kt.wait import wait_until
+from kt.wait import SHORT, wait_until
 
 CLIENTS = ["192.0.2.1", "192.0.2.2"]
 
@@ -78,7 +78,7 @@ def test_an_entry_tells_its_protocol(bench: Bench, tool: Tool) -> None:
 
 def test_a_soft_entry_is_shown_as_such(bench: Bench, tool: Tool) -> None:
     tool.run("entry", "flush")
-    tool.run("service", "set", VIP, "--established-timeout", 1, "--soft-entries", 1)
+    tool.run("service", "set", VIP, "--established-timeout", SHORT, "--soft-entries", 1)
     client, server = bench.established(3)
 
     def expire() -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from kt.bench import VIP, VIP2, Bench, server_address
 from kt.packets import INFORMATIONAL
-from kt.wait import wait_until
+from kt.wait import SHORT, wait_until
 
 INITIAL_MS, ESTABLISHED_MS = 10_000, 28_800_000
 
@@ -126,7 +126,7 @@ def test_another_address_inherits_the_server_only(bench: Bench) -> None:
 
 def test_a_flow_follows_its_ike_sa_to_another_server(bench: Bench) -> None:
     """Behind a NAT the entry on 500 runs out while that on 4500 lives; the client begins anew."""
-    bench.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", 1)
+    bench.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", SHORT)
     client = bench.client().at(port=31_000)
     natt = client.at(port=32_000)
     old = bench.server_of(client.first())

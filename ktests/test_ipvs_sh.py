@@ -29,11 +29,10 @@ from kt import module
 from kt.net import Network, Ns, sh
 from kt.strongswan import Charon, client_conf, gateway_conf, start_all
 from kt.tool import Tool
-from kt.wait import wait_until
+from kt.wait import PATIENCE, wait_until
 
 VIP, RIP = "207.175.44.110", "172.16.0.2"
 INSIDE, PORT = "10.9.0.1", 8080
-PATIENCE = 20
 
 
 class ThreeHosts:
@@ -99,7 +98,7 @@ class ThreeHosts:
 
         def receive() -> bytes:
             connection, _ = listener.accept()
-            connection.settimeout(PATIENCE)
+            connection.settimeout(20 * PATIENCE)
             with connection, connection.makefile("rb") as stream:
                 return stream.read()
 
@@ -114,7 +113,7 @@ class ThreeHosts:
 def _socket(ns: Ns) -> socket.socket:
     with ns.entered():
         made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    made.settimeout(PATIENCE)
+    made.settimeout(20 * PATIENCE)
     return made
 
 

@@ -201,7 +201,7 @@ def test_unload_beside_commands(bench: Bench) -> None:
                 module.load()
         finally:
             stop = True
-        assert sum(c.result(timeout=30) for c in commands) > 0
+        assert sum(c.result(timeout=30 * PATIENCE) for c in commands) > 0
 
 
 def director_dies_under_a_flood(doomed: Bench, counter: str) -> None:

@@ -19,8 +19,7 @@ import pytest
 from kt.dual import Dual, Family
 from kt.inet import Client, fragments, icmp_error, read
 from kt.packets import ESP, NON_ESP_MARKER, ike
-
-PATIENCE = 10  # seconds
+from kt.wait import PATIENCE
 
 
 @contextlib.contextmanager
@@ -31,7 +30,7 @@ def listening(dual: Dual, side: Family, address: str, port: int = 500) -> Iterat
         sock = socket.socket(kind, socket.SOCK_DGRAM)
     with sock:
         sock.bind((address, port))
-        sock.settimeout(PATIENCE)
+        sock.settimeout(10 * PATIENCE)
         yield sock
 
 
@@ -127,7 +126,7 @@ def test_esp_reaches_the_directors_own_stack(service: Dual, side: Family) -> Non
     with service.director.entered():
         raw = socket.socket(kind, socket.SOCK_RAW, ESP)
     with raw, listening(service, side, side.vip) as sock:
-        raw.settimeout(PATIENCE)
+        raw.settimeout(10 * PATIENCE)
         service.expect(client.first(), ike=1)
         reply(service, sock, client)
         service.expect(client.later(), client.esp(ttl=1), ike=1, esp=1)

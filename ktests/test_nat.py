@@ -20,7 +20,7 @@ from kt.dual import V4, Dual, Family
 from kt.inet import Client, aged, check_sums, fragments, ip, read, udp, whole
 from kt.net import sh
 from kt.packets import ESP, NON_ESP_MARKER, TCP, UDP, ike
-from kt.wait import wait_until
+from kt.wait import SHORT, wait_until
 
 
 def translated(packet: bytes, *, src: str = "", dst: str = "") -> bytes:
@@ -186,7 +186,8 @@ def test_answers_of_a_server_that_was_removed_do_not_leak(dual: Dual, side: Fami
 def test_answers_go_on_where_entries_outlive_their_server(dual: Dual, side: Family) -> None:
     """expire_nodest_conn 0: those who are there are served to the end."""
     dual.configure(side, "nat")
-    dual.director.sysctl("net/ipvs_ipsec/isakmp_established_timeout", 3)  # not even flush ends it
+    # The timer is what ends the entry: not even flush does.
+    dual.director.sysctl("net/ipvs_ipsec/isakmp_established_timeout", 3 * SHORT)
     client = dual.admitted(side)
     dual.director.sysctl("net/ipvs_ipsec/expire_nodest_conn", 0)
     try:

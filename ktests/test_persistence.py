@@ -17,7 +17,7 @@ import pytest
 
 from kt.bench import VIP, Bench, server_address
 from kt.packets import Initiator
-from kt.wait import wait_until
+from kt.wait import SHORT, wait_until
 
 INITIAL = "net/ipvs_ipsec/isakmp_initial_timeout"
 ESTABLISHED = "net/ipvs_ipsec/isakmp_established_timeout"
@@ -88,7 +88,7 @@ def test_a_shorter_prefix_joins_them(bench: Bench) -> None:
 
 
 def test_it_outlives_the_entries_by_the_timeout(bench: Bench) -> None:
-    short_lived(bench, seconds=2)
+    short_lived(bench, seconds=2 * SHORT)
     client, server = bench.established()
     # Nobody new gets there, so whoever does is known.
     bench.set_server(server, weight=0)
@@ -111,7 +111,7 @@ def test_it_lasts_as_long_as_an_entry(bench: Bench) -> None:
 
 
 def test_first_messages_alone_leave_nothing(bench: Bench) -> None:
-    bench.director.sysctl(INITIAL, 1)
+    bench.director.sysctl(INITIAL, SHORT)
     client = bench.client()
     server = bench.server_of(client.first())
     assert found(bench, client) == {server}, "as long as there is one"

@@ -23,7 +23,7 @@ from kt.dual import FAMILIES, Family
 from kt.genl import Genl
 from kt.net import Network, Ns
 from kt.packets import IKE_AUTH, NON_ESP_MARKER, esp, framed, ike
-from kt.wait import wait_until
+from kt.wait import SHORT, wait_until
 
 PORT = 4500
 PREFIX = b"IKETCP"
@@ -237,7 +237,7 @@ def test_without_entry_a_segment_is_reset(case: Case) -> None:
 
 
 def test_whoever_only_begins_does_not_stay(case: Case) -> None:
-    case.star.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", 1)
+    case.star.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", SHORT)
     case.connect()
     count = case.star.genl
     wait_until(lambda: count.dump("entry-get") == [], 5, "the entry's end")
@@ -246,7 +246,7 @@ def test_whoever_only_begins_does_not_stay(case: Case) -> None:
 
 def test_a_silent_connection_ends(case: Case) -> None:
     director = case.star.director
-    director.sysctl("net/ipvs_ipsec/tcp_timeout", 1)
+    director.sysctl("net/ipvs_ipsec/tcp_timeout", SHORT)
     near, _, far = case.connect()
     exchange(near, far, 0x1234, 0x5678)
     wait_until(lambda: case.star.genl.dump("entry-get") == [], 5, "the entry's end")

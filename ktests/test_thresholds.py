@@ -11,7 +11,7 @@ from __future__ import annotations
 import pytest
 
 from kt.bench import VIP, Bench, server_address
-from kt.wait import wait_until
+from kt.wait import SHORT, wait_until
 
 INITIAL = "net/ipvs_ipsec/isakmp_initial_timeout"
 
@@ -28,7 +28,7 @@ def filled(bench: Bench, stay: int, upper: int, lower: int) -> None:
     bench.setup("rr", [1])
     bench.set_server(1, upper_threshold=upper, lower_threshold=lower)
     bench.spread(range(1, stay + 1), established=True)
-    bench.director.sysctl(INITIAL, 1)
+    bench.director.sysctl(INITIAL, SHORT)
     bench.spread(range(stay + 1, upper + 1))
     bench.expect(bench.client(200).first(), drop_no_server=1)
     wait_until(lambda: bench.server(1)["initial"] == 0, 10, "the end of the others")
@@ -86,7 +86,7 @@ def test_who_is_established_makes_no_room(bench: Bench) -> None:
     bench.director.sysctl(INITIAL, 600)
     late = bench.client(3)
     bench.expect(late.first(), ike=1)
-    bench.director.sysctl(INITIAL, 1)
+    bench.director.sysctl(INITIAL, SHORT)
     bench.expect(bench.client(4).first(), ike=1)
     assert not takes(bench, 5)
     wait_until(lambda: bench.server(1)["initial"] == 1, 10, "the end of the fourth")

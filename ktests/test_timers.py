@@ -12,7 +12,7 @@ import pytest
 from kt.bench import VIP, Bench
 from kt.genl import Refused
 from kt.packets import Initiator
-from kt.wait import wait_until
+from kt.wait import SHORT, wait_until
 
 ATTRIBUTES = ("initial-timeout", "established-timeout", "soft-entries")
 
@@ -58,7 +58,7 @@ def test_a_service_has_timeouts_of_its_own(bench: Bench) -> None:
 def test_a_shorter_timeout_is_kept_too(bench: Bench) -> None:
     """The sweep has marked a later time, and must hear of the earlier one."""
     client, _ = bench.established()
-    plan(bench, established_timeout=1)
+    plan(bench, established_timeout=SHORT)
     bench.expect(client.later(), ike=1)
     wait_until(lambda: count(bench) == 0, 3, "the entry's end")
 
@@ -92,7 +92,7 @@ def in_turn(bench: Bench, numbers: range) -> list[Initiator]:
 
 
 def test_soft_entries_outlive_their_timers(bench: Bench) -> None:
-    plan(bench, established_timeout=1, soft_entries=3)
+    plan(bench, established_timeout=SHORT, soft_entries=3)
     clients = in_turn(bench, range(1, 4))
     swept = bench.genl.counters()["entries-expired"]
     wait_until(lambda: all(e["expires"] == 0 for e in bench.entries()), 5, "the timers' end")
@@ -104,7 +104,7 @@ def test_soft_entries_outlive_their_timers(bench: Bench) -> None:
 
 
 def test_of_soft_entries_who_waits_longest_goes_first(bench: Bench) -> None:
-    plan(bench, established_timeout=1, soft_entries=2)
+    plan(bench, established_timeout=SHORT, soft_entries=2)
     clients = in_turn(bench, range(1, 6))
     latest = {c.address for c in clients[-2:]}
     wait_until(lambda: alive(bench) == latest, 5, lambda: f"the end of the others: {alive(bench)}")
@@ -112,7 +112,7 @@ def test_of_soft_entries_who_waits_longest_goes_first(bench: Bench) -> None:
     # Who is heard of again takes nobody's place, and makes room for nobody who is gone.
     plan(bench, established_timeout=100)
     bench.expect(clients[3].later(), ike=1)
-    plan(bench, established_timeout=1)
+    plan(bench, established_timeout=SHORT)
     late = established(bench, 7)
     wait_until(lambda: bench.entry(late)["expires"] == 0, 3, "the timer's end")
     wait_until(lambda: bench.genl.counters()["entries-expired"] > 0, 3, "a sweep")
@@ -120,7 +120,7 @@ def test_of_soft_entries_who_waits_longest_goes_first(bench: Bench) -> None:
 
 
 def test_fewer_soft_entries_end_at_once(bench: Bench) -> None:
-    plan(bench, established_timeout=1, soft_entries=4)
+    plan(bench, established_timeout=SHORT, soft_entries=4)
     clients = in_turn(bench, range(1, 5))
     wait_until(lambda: all(e["expires"] == 0 for e in bench.entries()), 5, "the timers' end")
     plan(bench, soft_entries=1)
@@ -137,7 +137,7 @@ def test_initial_entries_are_never_soft(bench: Bench) -> None:
 
 def test_a_removed_server_keeps_no_soft_entry(bench: Bench) -> None:
     bench.setup("rr", [1])
-    plan(bench, established_timeout=1, soft_entries=10)
+    plan(bench, established_timeout=SHORT, soft_entries=10)
     client = established(bench, 1)
     wait_until(lambda: bench.entry(client)["expires"] == 0, 3, "the timer's end")
     bench.genl.do("server-del", service=VIP, address="10.2.1.1")

@@ -23,7 +23,7 @@ from kt.genl import Genl
 from kt.lab import INSIDE, VIP, Client, Gateway, Lab
 from kt.strongswan import client_conf, initiate_all, start_all
 from kt.tunnels import esp_since, gateway_of
-from kt.wait import wait_until
+from kt.wait import PATIENCE, wait_until
 
 CLIENTS, LATE = 4, 2
 
@@ -110,7 +110,7 @@ def test_every_tunnel_carries_at_once(lab: Lab) -> None:
         client.ns.start("ping", "-q", "-c", "100", "-i", "0.01", "-W", "2", INSIDE)
         for client in regular(lab)
     ]
-    assert [process.wait(timeout=30) for process in processes] == [0] * CLIENTS
+    assert [process.wait(timeout=30 * PATIENCE) for process in processes] == [0] * CLIENTS
 
 
 def test_the_director_shows_the_flows(lab: Lab) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from kt.net import Ns
+from kt.wait import PATIENCE
 
 NETLINK_GENERIC = 16
 SOL_NETLINK = 270
@@ -239,7 +240,7 @@ class Genl:
         self._sequence = 0
         self.interrupted = False
         self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
-        self.sock.settimeout(20)
+        self.sock.settimeout(20 * PATIENCE)
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
             self.sock.setsockopt(SOL_NETLINK, option, 1)
         self.family = 0

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kt.wait import PATIENCE
+
 NETNS_FOLDER = Path("/run/netns")
 
 Process = subprocess.Popen[str]
@@ -29,7 +31,7 @@ def sh(*command: str | Path, check: bool = True, timeout: float = 60, **more: An
         [str(word) for word in command],
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=timeout * PATIENCE,
         check=False,
         **more,
     )
@@ -86,7 +88,7 @@ class Ns:
 
     def finish(self, process: Process, timeout: float = 60) -> str:
         """Wait for the end of a process of `start` that has a pipe; what it printed."""
-        told, _ = process.communicate(timeout=timeout)
+        told, _ = process.communicate(timeout=timeout * PATIENCE)
         self._processes.remove(process)
         return told
 
@@ -98,7 +100,7 @@ class Ns:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=5)
+                process.wait(timeout=5 * PATIENCE)
                 return
 
     def ip(self, *lines: str) -> None:

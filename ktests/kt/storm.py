@@ -316,7 +316,7 @@ class Reloader(Worker):
 
     def unloaded(self) -> bool:
         """Whether rmmod worked; a dump under way holds the module for a moment."""
-        run = sh("rmmod", module.NAME, check=False, timeout=60 * PATIENCE)
+        run = sh("rmmod", module.NAME, check=False)
         held = "is in use" in run.stderr or "temporarily unavailable" in run.stderr
         assert run.returncode == 0 or held, run
         return not held

@@ -332,7 +332,8 @@ class Charon:
 
     def initiate(self, timeout: int = 20, name: str = "vpn", child: str = CHILD) -> None:
         """Bring the tunnel up; the log is part of the error when it does not."""
-        answer, _ = self.vici("initiate", child=child, ike=name, timeout=timeout * 1000)
+        milliseconds = int(timeout * 1000 * PATIENCE)
+        answer, _ = self.vici("initiate", child=child, ike=name, timeout=milliseconds)
         if answer["success"] != "yes":
             raise AssertionError(f"{self.ns.name}: no tunnel: {answer.get('errmsg')}\n{self.log()}")
 

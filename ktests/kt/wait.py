@@ -10,6 +10,9 @@ from collections.abc import Callable
 # A kernel with its checkers on, under emulation, needs more.
 PATIENCE = float(os.environ.get("IPVS_IPSEC_PATIENCE", "1"))
 
+# Seconds of a timer that is to end soon, but not before what comes first is done.
+SHORT = max(1, int(PATIENCE / 2))
+
 
 def wait_until[T](condition: Callable[[], T], timeout: float, what: str | Callable[[], str]) -> T:
     """Poll `condition` until it is true; give back its value.
