@@ -413,6 +413,23 @@ mod tests {
     }
 
     #[test]
+    fn an_spi_of_a_crowd_is_remembered_on_some_only_and_forgotten_with_them() -> Result {
+        let f = Fixture::new()?;
+        let guard = Guard::new();
+        for client in 1..=100 {
+            let entry = f.make(&guard, flow(client, 500), 1, Established, 1_000_000)?;
+            f.entries.sight(&guard, entry, 77, f.now);
+        }
+        assert_eq!(f.entries.sightings.count(), 16);
+        for client in 1..=100 {
+            let entry = f.entries.by_flow(&guard, &flow(client, 500), f.now);
+            f.entries.remove(&guard, entry.ok_or(ENOENT)?);
+        }
+        assert_eq!(f.entries.sightings.count(), 0);
+        Ok(())
+    }
+
+    #[test]
     fn a_port_belongs_to_its_address_if_that_has_one_server() -> Result {
         let f = Fixture::new()?;
         let other = Binding {
