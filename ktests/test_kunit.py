@@ -24,6 +24,7 @@ SUITES = {
     "entry",
     "esp",
     "ike_header",
+    "ike_payload",
     "ike_state",
     "ipv6",
     "isakmp",
@@ -47,7 +48,10 @@ SUITES = {
     "sched_wlc",
     "sched_wrr",
     "service",
+    "soft",
+    "spi",
     "table",
+    "tcp",
 }
 
 
