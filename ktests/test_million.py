@@ -62,7 +62,6 @@ def test_many_timers(
     wait_until(lambda: status(fresh, "entries") == lasting, 30, "the end of some")
     assert fresh.genl.counters()["entries-expired"] == expired + PORTS
     lag = status(fresh, "sweep-lag")
-    wait_until(lambda: status(fresh, "sweep-step") <= 1000, 60, "a sweep in small steps")
     told = (
         f"{lasting + PORTS:,} entries, {status(fresh, 'table-size'):,} buckets: "
         f"{PORTS:,} freed {lag} ms after their timers at most, "
@@ -73,3 +72,5 @@ def test_many_timers(
         print(f"\n  {told}")
     record_property("ran", told)
     assert lag <= 1000 * PATIENCE
+    # What was measured while packets came in by the hundred thousand is forgotten after two windows.
+    wait_until(lambda: status(fresh, "sweep-step") <= 1000, 60, "a sweep in small steps")

@@ -11,7 +11,7 @@ use crate::{
         rcu::Guard,
         table::{Table, NEVER, STRIPES},
         time,
-        work::{breathe, context_switches, Task},
+        work::{breathe, interruptions, Task},
     },
     stats::Event,
 };
@@ -272,14 +272,14 @@ impl Task for Entries {
 /// What is done before others may have the CPU.
 struct Step {
     since: Instant<Monotonic>,
-    switches: u64,
+    interruptions: u64,
 }
 
 impl Step {
     fn begin() -> Self {
         Step {
             since: Instant::now(),
-            switches: context_switches(),
+            interruptions: interruptions(),
         }
     }
 
@@ -289,7 +289,7 @@ impl Step {
 
     /// Whether nobody else has had the CPU since it began.
     fn is_whole(&self) -> bool {
-        self.switches == context_switches()
+        self.interruptions == interruptions()
     }
 }
 

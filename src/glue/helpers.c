@@ -4,6 +4,7 @@
 #include <linux/if_arp.h>
 #include <linux/icmp.h>
 #include <linux/icmpv6.h>
+#include <linux/kernel_stat.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
 #include <linux/sched.h>
@@ -83,9 +84,10 @@ void ipvs_ipsec_cond_resched(void)
 	cond_resched();
 }
 
-unsigned long ipvs_ipsec_context_switches(void)
+unsigned long ipvs_ipsec_interruptions(void)
 {
-	return current->nvcsw + current->nivcsw;
+	return current->nvcsw + current->nivcsw +
+	       kstat_cpu_softirqs_sum(raw_smp_processor_id());
 }
 
 void *ipvs_ipsec_net_generic(const struct net *net, unsigned int id)

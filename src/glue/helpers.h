@@ -45,7 +45,7 @@ bool ipvs_ipsec_mod_delayed_work(struct delayed_work *work, unsigned long delay)
 bool ipvs_ipsec_queue_delayed_work(struct delayed_work *work,
 				   unsigned long delay);
 void ipvs_ipsec_cond_resched(void);
-unsigned long ipvs_ipsec_context_switches(void);
+unsigned long ipvs_ipsec_interruptions(void);
 
 /* kapi/pernet.rs */
 void *ipvs_ipsec_net_generic(const struct net *net, unsigned int id);

@@ -102,8 +102,8 @@ pub(crate) fn breathe() {
     unsafe { bindings::ipvs_ipsec_cond_resched() };
 }
 
-/// How often this task has given the CPU to others, or had it taken away.
-pub(crate) fn context_switches() -> u64 {
-    // SAFETY: No requirements; the counts are the current task's own.
-    usize_as_u64(unsafe { bindings::ipvs_ipsec_context_switches() })
+/// A number that is another after others had the CPU, be they tasks or softirqs.
+pub(crate) fn interruptions() -> u64 {
+    // SAFETY: No requirements; the counts are the current task's own, and the CPU's.
+    usize_as_u64(unsafe { bindings::ipvs_ipsec_interruptions() })
 }
