@@ -459,11 +459,12 @@ bool ipvs_ipsec_dev_is_ethernet(const struct net_device *dev)
 	return dev->type == ARPHRD_ETHER && !(dev->flags & IFF_LOOPBACK);
 }
 
+/* None where the route puts something around its packets, such as MPLS. */
 struct neighbour *ipvs_ipsec_neigh4(const struct dst_entry *dst, __be32 host)
 {
 	const struct rtable *rt = dst_rtable(dst);
 
-	if (rt->rt_gw_family == AF_INET6)
+	if (dst->lwtstate || rt->rt_gw_family == AF_INET6)
 		return NULL;
 	if (rt->rt_gw_family == AF_INET)
 		host = rt->rt_gw4;
@@ -473,6 +474,8 @@ struct neighbour *ipvs_ipsec_neigh4(const struct dst_entry *dst, __be32 host)
 struct neighbour *ipvs_ipsec_neigh6(const struct dst_entry *dst,
 				    const struct in6_addr *host)
 {
+	if (dst->lwtstate)
+		return NULL;
 	return __ipv6_neigh_lookup_noref(dst_dev(dst),
 					 rt6_nexthop(dst_rt6_info(dst), host));
 }
