@@ -174,7 +174,7 @@ def test_devices_come_and_go_beside_commands(tool: Tool, director: Ns) -> None:
     with ThreadPoolExecutor(2) as pool:
         churning = [pool.submit(churn) for _ in range(2)]
         try:
-            for _ in range(40):
+            for _ in range(20):
                 director.ip("link del wan", "link add wan type veth peer name far")
         finally:
             stop = True

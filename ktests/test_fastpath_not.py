@@ -19,6 +19,7 @@ from kt.dual import V4, V6, Dual, Family
 from kt.fastpath import flows, normal, refused, taken, takes
 from kt.inet import DEST_OPTIONS, PADDING, aged, fragments, read, whole
 from kt.packets import ESP, KEEPALIVE, checksum, esp, ike
+from kt.wait import wait_until
 
 MARK = {"mark": 0x77}
 SOCKET_FAMILIES = {4: 2, 6: 10}
@@ -159,7 +160,7 @@ def test_initial_entries_and_none(fast: Dual, side: Family) -> None:
     fast.back.one("ICMP")
     normal(fast, client.first(), ike=1)
     refused(fast, client.esp(), drop_not_established=1)
-    refused(fast, client.at(port=4500, ispi=9).esp_in_udp(), drop_esp_in_udp_no_entry=1)
+    refused(fast, client.at(port=4500).esp_in_udp(0xC1000001), drop_esp_in_udp_no_entry=1)
 
 
 @pytest.mark.parametrize("changes", [{"esp_spi_min": 1000, "esp_spi_max": 1999}, {"encap": 1}])
@@ -191,10 +192,16 @@ def test_a_service_by_mark_anywhere(fast: Dual, side: Family) -> None:
     taken(fast, client.esp(), esp=1)
 
 
+MARKING = """
+table netdev marks {
+  chain in { type filter hook ingress device "in" priority filter; meta mark set 7; }
+}
+"""
+
+
 def test_packets_with_a_mark(fast: Dual, side: Family) -> None:
     client, _ = flows(fast, side)
-    rules = 'chain in { type filter hook ingress device "in" priority filter; meta mark set 7; }'
-    fast.director.run("nft", "-f", "-", input=f"table netdev marks {{ {rules} }}\n")
+    fast.director.run("nft", "-f", "-", input=MARKING)
     try:
         normal(fast, client.esp(), esp=1)
     finally:
@@ -223,6 +230,20 @@ def test_esp_that_restarts_timers(fast: Dual, side: Family) -> None:
     normal(fast, natt.esp_in_udp(), esp_in_udp=1)
     fast.director.sysctl("net/ipvs_ipsec/esp_refreshes", 0)
     taken(fast, client.esp(), esp=1)
+
+
+def test_a_route_that_puts_something_around(fast: Dual, side: Family) -> None:
+    client, _ = flows(fast, side)
+    fast.director.ip(f"route replace {side.rip()} encap mpls 100 via {side.rip(2)} dev s2")
+    try:
+        for _ in range(3):
+            with takes(fast, 0):
+                fast.expect(client.esp(), esp=1)
+                (got,) = wait_until(fast.captures[1].frames, 5, "the frame")
+            assert got[12:14] == b"\x88\x47" and int.from_bytes(got[14:18]) >> 12 == 100
+            assert got[18:] == aged(client.esp())
+    finally:
+        fast.director.ip(f"route del {side.rip()}")
 
 
 def test_icmp_errors_and_other_packets(fast: Dual, side: Family) -> None:
