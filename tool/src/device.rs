@@ -14,10 +14,7 @@ pub(crate) fn index(name: &str) -> Result<u32> {
 pub(crate) fn name(index: u32) -> String {
     // if_indextoname() of nix 0.32 finds a device with an empty name where there is none.
     let all = if_nameindex();
-    let found = all
-        .iter()
-        .flatten()
-        .find(|device| device.index() == index);
+    let found = all.iter().flatten().find(|device| device.index() == index);
     match found {
         Some(device) => device.name().to_string_lossy().into_owned(),
         None => format!("if{index}"),
