@@ -21,7 +21,7 @@ from kt.bench import SERVERS, VIP, VIP2, Bench, server_address
 from kt.fuzz import Run
 from kt.fuzz.line import Line
 from kt.fuzz.maker import Maker
-from kt.fuzz.model import Model
+from kt.fuzz.model import LOOPBACK, Model
 from kt.genl import Genl
 from kt.memory import given_back, in_use
 from kt.wait import PATIENCE
@@ -33,6 +33,9 @@ RIPS += [*(f"10.9.9.{n}" for n in range(1, 13)), VIP]
 RIPS += [*(f"2001:db8:9::{n}" for n in range(1, 9)), VIPS[-1]]
 CLIENTS = range(200, 255)
 TRAFFIC_EVERY = 20  # datagrams
+# Those that can have a fast path, and one that nobody has.
+DEVICES = ["in", *(f"s{n + 1}" for n in range(SERVERS))]
+STRANGER = 0x7FFFFFFF
 
 
 class Fuzzer:
@@ -42,8 +45,9 @@ class Fuzzer:
         self.run = run
         self.bench = bench
         family = bench.genl.find_family()
-        self.model = Model(family)
-        self.maker = Maker(run.dice, family, VIPS, RIPS)
+        devices = [bench.director.index(device) for device in DEVICES]
+        self.model = Model(family, devices)
+        self.maker = Maker(run.dice, family, VIPS, RIPS, [LOOPBACK, *devices, STRANGER])
         self.line = Line(genl)
         self.datagrams = 0
 
@@ -61,7 +65,12 @@ class Fuzzer:
                 self._traffic()
             if self.run.checkpoint():
                 assert self.bench.genl.everything() == self.model.configured()
+                assert self._fast() == self.model.fast
                 self.run.progress(self.line.shown)
+
+    def _fast(self) -> set[int]:
+        """The devices with a fast path."""
+        return {row["ifindex"] for row in self.bench.genl.dump("fastpath-get")}
 
     def _traffic(self) -> None:
         """Two initiators get an entry, if a server is there just then."""
@@ -75,6 +84,9 @@ class Fuzzer:
         """Nothing is configured."""
         self.bench.clear()
         self.model.services.clear()
+        for index in self._fast():
+            self.bench.genl.do("fastpath-del", ifindex=index)
+        self.model.fast.clear()
         assert self.bench.genl.everything() == self.model.configured() == ([], [])
 
 

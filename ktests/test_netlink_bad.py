@@ -223,12 +223,14 @@ def test_a_nest_where_none_belongs_is_refused(genl: Genl) -> None:
     refuse(genl, None, "service-new", nested)
 
 
-@pytest.mark.parametrize("number", [0, 13, 14, 255])
+@pytest.mark.parametrize("number", [0, 16, 17, 255])
 def test_an_unknown_command_is_refused(genl: Genl, number: int) -> None:
     refuse(genl, errno.EOPNOTSUPP, number)
 
 
-@pytest.mark.parametrize("op", ["service-new", "server-set", "entry-flush", "flush"])
+@pytest.mark.parametrize(
+    "op", ["service-new", "server-set", "entry-flush", "flush", "fastpath-new", "fastpath-del"]
+)
 def test_a_change_cannot_be_dumped(genl: Genl, op: str) -> None:
     refuse(genl, errno.EOPNOTSUPP, op, dump=True)
 

@@ -69,6 +69,7 @@ class Attribute:
     longest: int | None = None
     """Bytes a request may have, the NUL of a string not counted."""
     largest: int | None = None
+    least: int | None = None
 
 
 @functools.cache
@@ -103,6 +104,7 @@ def spec() -> dict[str, Any]:
                 a.get("display-hint") == "hex",
                 limit(a, "max-len"),
                 limit(a, "max"),
+                limit(a, "min"),
             )
             for number, a in enumerate(group["attributes"], 1)
         }

@@ -20,6 +20,7 @@ WEIGHTS = {
     ("service-get", "dump"): 0.2,
     ("server-get", "dump"): 0.2,
     ("entry-get", "dump"): 0.2,
+    ("fastpath-get", "dump"): 0.2,
     ("entry-flush", "do"): 0.3,
     ("status-get", "do"): 0.3,
     ("flush", "do"): 0.02,
@@ -61,12 +62,17 @@ class Maker:
     """Makes datagrams."""
 
     def __init__(
-        self, dice: random.Random, family: int, vips: Sequence[str], rips: Sequence[str]
+        self,
+        dice: random.Random,
+        family: int,
+        vips: Sequence[str],
+        rips: Sequence[str],
+        devices: Sequence[int],
     ) -> None:
         self.dice = dice
         self.family = family
         self._sequence = 0
-        self._vips, self._rips = vips, rips
+        self._vips, self._rips, self._devices = vips, rips, devices
         known = spec()
         # (command, flags, name of its attributes' set, the attributes that it takes)
         self._operations = []
@@ -141,6 +147,8 @@ class Maker:
         if group == "entry":
             entry = {"client": pick(dice, CLIENTS), "service": pick(dice, self._vips)}
             values |= {name: value for name, value in entry.items() if random() < 0.5}
+        if group == "fastpath":
+            values["ifindex"] = pick(dice, self._devices)
         if group == "server" and random() < 0.3:
             values |= pick(dice, pick(dice, (LABELS, RANGES)))
         if group == "server" and "address" in takes:

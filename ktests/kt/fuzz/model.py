@@ -9,9 +9,9 @@ of them is told is not laid down.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from errno import EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, ERANGE
+from errno import EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, ERANGE
 from typing import Any
 
 from kt.fuzz.configured import Faults, Key, Server, Service, Values, is_host, key_of, number
@@ -32,6 +32,7 @@ NLMSG_MIN_TYPE, GENL_MAX_ID = 16, 1023
 HEADER = struct.Struct("=IHHII")
 GENL = struct.Struct("=BBH")
 TLV = struct.Struct("=HH")
+LOOPBACK = 1
 
 
 def fault(known: Attribute, kind: int, payload: bytes) -> bool:
@@ -47,6 +48,8 @@ def fault(known: Attribute, kind: int, payload: bytes) -> bool:
         return True
     if known.flags:
         return number(payload) >= 1 << len(known.enum)
+    if known.least is not None and number(payload) < known.least:
+        return True
     largest = len(known.enum) - 1 if known.enum else known.largest
     return largest is not None and number(payload) > largest
 
@@ -93,9 +96,12 @@ def walk(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 class Model:
     """What is configured, and what the family makes of any bytes."""
 
-    def __init__(self, family: int) -> None:
+    def __init__(self, family: int, devices: Iterable[int]) -> None:
+        """`devices` are the indices of those that can have a fast path."""
         self.family = family
         self.services: dict[Key, Service] = {}
+        self.fast: set[int] = set()
+        self._devices = set(devices)
         known = spec()
         self._names = {number: op for op, number in known["ops"].items()}
         self._takes: dict[tuple[str, str], dict[int, Attribute]] = {}
@@ -276,6 +282,29 @@ class Model:
         return set() if lengths <= {4, 16} else {EINVAL}
 
     def _do_status_get(self, _: Values) -> Faults:
+        return set()
+
+    def _do_fastpath_new(self, given: Values) -> Faults:
+        if "ifindex" not in given:
+            return {EINVAL}
+        index = number(given["ifindex"])
+        if index in self.fast:
+            return {EEXIST}
+        if index not in self._devices:
+            return {EOPNOTSUPP if index == LOOPBACK else ENODEV}
+        self.fast.add(index)
+        return set()
+
+    def _do_fastpath_del(self, given: Values) -> Faults:
+        if "ifindex" not in given:
+            return {EINVAL}
+        index = number(given["ifindex"])
+        if index not in self.fast:
+            return {ENOENT}
+        self.fast.remove(index)
+        return set()
+
+    def _dump_fastpath_get(self, _: Values) -> Faults:
         return set()
 
     def _do_flush(self, _: Values) -> Faults:
