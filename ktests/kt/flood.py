@@ -21,6 +21,7 @@ from pathlib import Path
 
 from kt.net import Ns, Process, sh
 from kt.packets import NATT_PORT, Initiator
+from kt.wait import PATIENCE
 
 # The flow of pktgen; its payload begins with a number that is not 0: ESP in UDP.
 PKTGEN_CLIENT = "192.0.2.200"
@@ -66,8 +67,9 @@ def newcomers(vip: str) -> list[bytes]:
 
 
 # What is sent, how many at a time, and the seconds between. The guest has two emulated
-# processors: what unloads the module needs some of them too.
-KINDS = {"mixture": (mixture, 250, 0.01), "newcomers": (newcomers, 4000, 2.5)}
+# processors: what unloads the module needs some of them too, on a slow kernel as well.
+KINDS = {"mixture": (mixture, 250, 0.01 * PATIENCE), "newcomers": (newcomers, 4000, 2.5)}
+PKTGEN_DELAY = int(150_000 * PATIENCE)  # nanoseconds
 
 
 def main(device: str, mac: str, vip: str, kind: str) -> None:
@@ -108,7 +110,7 @@ cd /proc/net/pktgen
 # The thread removes devices when it comes to it.
 while grep -qw {device} kpktgend_{processor}; do echo rem_device_all > kpktgend_{processor}; done
 echo "add_device {device}" > kpktgend_{processor}
-for word in "count 0" "delay 150000" "pkt_size 120" "clone_skb 0" "dst_mac {mac}" \
+for word in "count 0" "delay {delay}" "pkt_size 120" "clone_skb 0" "dst_mac {mac}" \
     "dst_min {vip}" "dst_max {vip}" "src_min {src}" "src_max {src}" \
     "udp_src_min 4500" "udp_src_max 4500" "udp_dst_min 4500" "udp_dst_max 4500"; do
     echo "$word" > {device}
@@ -118,13 +120,14 @@ exec sh -c 'echo start > pgctrl'
 
 
 def start_pktgen(ns: Ns, device: str, director: bytes, vip: str) -> Process:
-    """pktgen on the last processor, some thousand packets a second."""
+    """pktgen on the last processor, some thousand packets a second; fewer on a slow kernel."""
     sh("modprobe", "pktgen")
     script = PKTGEN.format(
         device=device,
         mac=director.hex(":"),
         vip=vip,
         src=PKTGEN_CLIENT,
+        delay=PKTGEN_DELAY,
         processor=(os.cpu_count() or 1) - 1,
     )
     return ns.start("sh", "-c", script, stderr=None)
