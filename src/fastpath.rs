@@ -43,8 +43,8 @@ impl Netns {
         }
         let account = &hop.entry.server.account;
         account.count_packet(Direction::In, bytes);
-        self.stats.count(Event::Forwarded(hop.kind));
         self.stats.count(Event::Fast);
+        self.stats.count(Event::Forwarded(hop.kind));
         hop.next.send(packet)
     }
 

@@ -492,6 +492,9 @@ bool ipvs_ipsec_neigh_takes(const struct neighbour *neigh,
 void ipvs_ipsec_neigh_send(struct neighbour *neigh, struct sk_buff *skb,
 			   int transport)
 {
+	/* What a tunnel or tc may have left with it. */
+	skb_dst_drop(skb);
+	nf_reset_ct(skb);
 	skb->dev = neigh->dev;
 	skb_set_transport_header(skb, transport);
 	skb_forward_csum(skb);
