@@ -18,8 +18,6 @@ class Clock:
     name: str
     packets: Callable[[int], int]
     """How many of so many flows' packets are timed."""
-    new: int
-    """How many new initiators are. They must have room in a table as often as they are sent."""
     rounds: int = 1
     """How often every case has its turn. With more than one round all cases are there at once."""
     agreement: float = 0
@@ -44,9 +42,9 @@ CLOCKS = {
     clock.name: clock
     for clock in (
         # A QEMU that counts: a nanosecond is an instruction. Those of the timer are counted, too.
-        Clock("instructions", lambda flows: 5120, 5120, agreement=0.001, tables=True),
+        Clock("instructions", lambda flows: 5120, agreement=0.001, tables=True),
         # A User Mode Linux: other processes are in the way now and then. Each flow has its turn,
         # so that the caches are as full as they would be.
-        Clock("nanoseconds", lambda flows: max(flows, 100_000), 20_000, rounds=5),
+        Clock("nanoseconds", lambda flows: max(flows, 100_000), rounds=5),
     )
 }
