@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where packets are timed: a generator, a director for each case, a sink.
+"""Where packets are timed: for each case a road from a generator over a director to a sink.
 
-       gen                       director, one for each case                        sink
-    g1 192.168.1.1 ------- in 192.168.1.254   out 192.168.2.254 ------- s1 192.168.2.1
-    g2 192.168.1.1 ------- in ...             out ...           ------- s2 192.168.2.1
-    plays 10.0.0.0/8          VIP 198.51.100.1 on lo                    drops at ingress
+          gen                          director                           sink
+    eth0 192.168.1.1 ------ in 192.168.1.254   out 192.168.2.254 ------ eth0 192.168.2.1
+    plays 10.0.0.0/8           VIP 198.51.100.1 on lo                   drops at ingress
 
-203.0.113.1 is behind the sink. The links of all cases are there at the same time, so that rounds
-can take turns; a director knows nothing of what another remembers.
+203.0.113.1 is behind the sink. The roads of all cases can be there at the same time, so that rounds
+take turns; a director knows nothing of what another remembers.
 """
 
 from __future__ import annotations
@@ -16,27 +15,28 @@ import time
 from itertools import count
 
 from kt.cost.pktgen import FOLDER, Pktgen, Stream
-from kt.net import Network, Ns, permanent_neighbours
+from kt.net import Network, permanent_neighbours
 
 VIP, BEYOND = "198.51.100.1", "203.0.113.1"
 GEN, SERVER = "192.168.1.1", "192.168.2.1"
 
 DROP = """
-table netdev {name} {{
-  chain end {{ type filter hook ingress device {device} priority 0; policy drop; }}
-}}
+add table netdev sink
+add chain netdev sink end { type filter hook ingress device eth0 priority 0; policy drop; }
 """
 
 
 class Road:
-    """A case's own director and its links."""
+    """A case's own namespaces and their links."""
 
-    def __init__(self, lab: Lab, number: int) -> None:
-        self.director = lab.network.ns(f"director{number}")
-        quiet(self.director)
-        self._gen, self._sink = f"g{number}", f"s{number}"
-        lab.network.link(lab.gen, self._gen, self.director, "in")
-        lab.network.link(self.director, "out", lab.sink, self._sink)
+    def __init__(self, network: Network, number: int) -> None:
+        self.director = network.ns(f"director{number}")
+        gen, sink = network.ns(f"gen{number}"), network.ns(f"sink{number}")
+        for ns in (gen, self.director, sink):
+            for which in ("all", "default"):
+                ns.sysctl(f"net/ipv6/conf/{which}/disable_ipv6", 1)
+        network.link(gen, "eth0", self.director, "in")
+        network.link(self.director, "out", sink, "eth0")
         self.director.ip(
             "addr add 192.168.1.254/24 dev in",
             "addr add 192.168.2.254/24 dev out",
@@ -44,12 +44,12 @@ class Road:
             f"route add 10.0.0.0/8 via {GEN}",
             f"route add {BEYOND}/32 via {SERVER}",
         )
-        permanent_neighbours(self.director, "in", [(GEN, lab.gen.mac(self._gen))])
-        permanent_neighbours(self.director, "out", [(SERVER, lab.sink.mac(self._sink))])
+        permanent_neighbours(self.director, "in", [(GEN, gen.mac("eth0"))])
+        permanent_neighbours(self.director, "out", [(SERVER, sink.mac("eth0"))])
         self.director.sysctl("net/ipv4/ip_forward", 1)
-        lab.sink.run("nft", "-f", "-", input=DROP.format(name=self._sink, device=self._sink))
-        self.clients = Pktgen(lab.gen, self._gen, self.director, "in")
-        self.server = Pktgen(lab.sink, self._sink, self.director, "out")
+        sink.run("nft", "-f", "-", input=DROP)
+        self.clients = Pktgen(gen, "eth0", self.director, "in")
+        self.server = Pktgen(sink, "eth0", self.director, "out")
         self._turns = count()
 
     def turn(self) -> int:
@@ -74,23 +74,19 @@ class Road:
 
 
 class Lab:
-    """The generator and the sink."""
+    """The roads of some cases."""
 
     def __init__(self) -> None:
-        self.network = Network("cost-")
-        self.gen, self.sink = self.network.ns("gen"), self.network.ns("sink")
-        quiet(self.gen)
-        quiet(self.sink)
-        self._roads = 0
+        self._network = Network("cost-")
+        self._numbers = count(1)
 
     def road(self) -> Road:
-        """Another director."""
-        self._roads += 1
-        return Road(self, self._roads)
+        """Another road."""
+        return Road(self._network, next(self._numbers))
 
     def close(self) -> None:
         """Remove everything. The kernel does so later, and must not while others are timed."""
-        self.network.close()
+        self._network.close()
         time.sleep(1)
 
     def __enter__(self) -> Lab:
@@ -98,9 +94,3 @@ class Lab:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def quiet(ns: Ns) -> None:
-    """No packet that is not asked for."""
-    for which in ("all", "default"):
-        ns.sysctl(f"net/ipv6/conf/{which}/disable_ipv6", 1)

@@ -89,12 +89,14 @@ class Pktgen:
         self._far, self._far_device = far, far_device
         self._to = far.mac(far_device)
         self._rule = ""
+        # Each namespace has a thread for each processor. It sends from all devices that it has.
+        with ns.entered():
+            _tell(THREAD, f"add_device {device}")
 
     def send(self, stream: Stream, count: int) -> float:
         """Send so many; nanoseconds a packet, by the guest's clock."""
         self._shape(stream.rule)
         with self._ns.entered():
-            self._take_thread()
             _tell(self._device, *stream.lines(self._to, count))
             _tell("pgctrl", "start")
             # Told to start, it does so within an eighth of a second, or later than is waited for.
@@ -108,13 +110,6 @@ class Pktgen:
         told = (FOLDER / self._device).read_text(encoding="ascii")
         return re.search(r"Result: OK: (\d+)\(.*\) usec, (\d+) ", told)
 
-    def _take_thread(self) -> None:
-        """The thread runs all devices it has. It removes them when it next wakes up."""
-        if _devices() != [self._device]:
-            _tell(THREAD, "rem_device_all")
-            wait_until(lambda: not _devices(), 10, "pktgen's devices to go")
-            _tell(THREAD, f"add_device {self._device}")
-
     def _shape(self, rule: str) -> None:
         """A rule stays until another is wanted: nft takes longer than many packets."""
         if rule != self._rule:
@@ -122,12 +117,6 @@ class Pktgen:
             script = script.format(device=self._far_device, rule=rule)
             self._far.run("nft", "-f", "-", input=script)
             self._rule = rule
-
-
-def _devices() -> list[str]:
-    """The devices of the thread, none of which runs."""
-    text = (FOLDER / THREAD).read_text(encoding="ascii")
-    return text.partition("Stopped:")[2].partition("\n")[0].split()
 
 
 def _tell(file: str, *lines: str) -> None:
