@@ -72,5 +72,5 @@ def test_many_timers(
         print(f"\n  {told}")
     record_property("ran", told)
     assert lag <= 1000 * PATIENCE
-    # What was measured while packets came in by the hundred thousand is forgotten after two windows.
+    # What was measured while packets came in by the thousand is forgotten after two windows.
     wait_until(lambda: status(fresh, "sweep-step") <= 1000, 60, "a sweep in small steps")
