@@ -185,7 +185,9 @@ def test_clients_change_keys_at_a_director_that_never_saw_them(cluster: Cluster)
     cluster.go_by(2)
     at_once(lambda client: client.charon.rekey_child(), lab.clients)
     cluster.carries()
-    at_once(lambda client: client.charon.rekey_ike(), lab.clients)
+    # IKEv1 begins another IKE SA instead, whose first message has no SPI that names a gateway.
+    rekeying = [client for client in lab.clients if VERSIONS[client.name] == 2]
+    at_once(lambda client: client.charon.rekey_ike(), rekeying)
     cluster.carries()
 
 
