@@ -4,8 +4,7 @@
 //! the next hop, past the rest of the stack. After `nf_flow_table_ip.c`, which does so for TCP and
 //! UDP.
 //!
-//! Whatever is unusual goes the way of other packets; so nothing is dropped here but for want of
-//! memory.
+//! Whatever is unusual goes the way of other packets, unchanged; nothing is dropped here.
 
 use crate::{
     addr::Addr,

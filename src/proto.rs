@@ -253,6 +253,17 @@ pub(crate) mod tests {
         }
     }
 
+    /// Bytes that look random, the same each time.
+    pub(crate) fn random() -> impl FnMut() -> u8 {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[0]
+        }
+    }
+
     #[test]
     fn other_protocols_are_not_ours() {
         let bytes = [0u8; 64];
@@ -268,13 +279,7 @@ pub(crate) mod tests {
     /// Whatever arrives, parsing ends with a verdict and reads nothing out of bounds.
     #[test]
     fn no_bytes_upset_a_parser() {
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        let mut random = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[0]
-        };
+        let mut random = random();
         // Miri is some thousand times slower.
         for round in 0..if cfg!(miri) { 400 } else { 20_000usize } {
             let mut buffer = [0u8; 80].map(|_| random());

@@ -348,11 +348,6 @@ struct dst_entry *ipvs_ipsec_rtable_dst(struct rtable *rt)
 	return &rt->dst;
 }
 
-struct rtable *ipvs_ipsec_dst_rtable(struct dst_entry *dst)
-{
-	return dst_rtable(dst);
-}
-
 struct rtable *ipvs_ipsec_ip_route_output_key(struct net *net,
 					      struct flowi4 *fl4)
 {

@@ -136,7 +136,6 @@ void ipvs_ipsec_gre_build_header(struct sk_buff *skb, int len, bool csum,
 /* kapi/route.rs */
 int ipvs_ipsec_dst_cache_init(struct dst_cache *cache);
 struct dst_entry *ipvs_ipsec_rtable_dst(struct rtable *rt);
-struct rtable *ipvs_ipsec_dst_rtable(struct dst_entry *dst);
 struct rtable *ipvs_ipsec_ip_route_output_key(struct net *net,
 					      struct flowi4 *fl4);
 struct dst_entry *ipvs_ipsec_ip6_route_output(struct net *net,

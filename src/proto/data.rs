@@ -59,7 +59,11 @@ fn words(bytes: [u8; 8]) -> [u16; 4] {
 #[cfg(any(test, CONFIG_KUNIT))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_data))]
 mod tests {
-    use super::super::{isakmp::tests::datagram, tests::Packet, Carrier, Traffic};
+    use super::super::{
+        isakmp::tests::datagram,
+        tests::{random, Packet},
+        Carrier, Traffic,
+    };
     use super::*;
 
     const ESP: [u8; 9] = [1, 2, 3, 4, 0, 0, 0, 1, 9];
@@ -87,13 +91,7 @@ mod tests {
     /// Whatever arrives, nothing is taken for data that the parsers take for anything else.
     #[test]
     fn nothing_else_is_data() {
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        let mut random = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[0]
-        };
+        let mut random = random();
         let mut seen = 0;
         for round in 0..if cfg!(miri) { 400 } else { 20_000usize } {
             // Bytes that are zero, and lengths that are right, are rare among random ones.
