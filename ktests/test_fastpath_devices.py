@@ -104,6 +104,23 @@ def test_a_bridge_and_not_its_ports(tool: Tool, director: Ns) -> None:
     tool.run("fastpath", "add", "wan")
 
 
+def test_a_device_that_becomes_a_port_loses_it(tool: Tool, director: Ns) -> None:
+    director.ip("link add br0 type bridge", "link add upper link wan type vlan id 7")
+    try:
+        tool.run("fastpath", "add", "wan")
+        director.ip("link set upper up")
+        assert listed(tool) == ["wan"], "a VLAN on top does not take its packets"
+        tool.run("fastpath", "add", "far")
+        director.ip("link set wan master br0")
+        assert listed(tool) == ["far"]
+        director.ip("link set wan nomaster")
+        assert listed(tool) == ["far"], "it is not given back"
+        tool.run("fastpath", "add", "wan")
+    finally:
+        director.ip("link del br0", "link del upper")
+        tool.run("fastpath", "del", "far")
+
+
 def test_a_device_that_goes_takes_it_along(tool: Tool, director: Ns) -> None:
     for _ in range(3):
         tool.run("fastpath", "add", "wan")

@@ -173,7 +173,7 @@ impl Devices {
     }
 }
 
-/// Devices that go take their hooks along while this lives.
+/// Devices that go, or become part of others, lose their hooks while this lives.
 ///
 /// # Invariants
 ///
@@ -231,11 +231,15 @@ unsafe extern "C" fn notified<T: PerNet>(
     event: c_ulong,
     info: *mut c_void,
 ) -> c_int {
-    if event == u32_as_usize(bindings::NETDEV_UNREGISTER) {
-        // SAFETY: The device is alive and in a namespace, whose state is there: those of devices go
-        // after their devices, and `Watch` goes before all.
-        unsafe {
-            let device = bindings::ipvs_ipsec_notified_dev(info);
+    let is = |kind| event == u32_as_usize(kind);
+    // SAFETY: The device is alive and in a namespace, whose state is there: those of devices go
+    // after their devices, and `Watch` goes before all. RTNL is held.
+    unsafe {
+        let device = bindings::ipvs_ipsec_notified_dev(info);
+        let loses_hook = is(bindings::NETDEV_UNREGISTER)
+            || is(bindings::NETDEV_CHANGEUPPER)
+                && !bindings::netdev_master_upper_dev_get(device).is_null();
+        if loses_hook {
             if let Some(net) = NonNull::new(bindings::ipvs_ipsec_dev_net(device)) {
                 let net = Net::from_raw(net);
                 let devices = Id::state::<T>(net).get_ref().devices();
