@@ -113,6 +113,16 @@ def test_headers_that_lie(fast: Dual) -> None:
     taken(fast, whole_packet, esp=1)
 
 
+def test_a_wrong_header_checksum(fast: Dual) -> None:
+    client, _ = flows(fast, V4)
+    sent = client.esp()
+    with takes(fast, 0):
+        fast.port.send([sent[:10] + bytes((sent[10], sent[11] ^ 1)) + sent[12:]])
+        fast.expect(client.later(), ike=1)
+        fast.forget(1)
+    taken(fast, sent, esp=1)
+
+
 def test_headers_of_ipv6_that_lie(fast: Dual) -> None:
     client, _ = flows(fast, V6)
     sent = client.esp()

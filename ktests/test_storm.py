@@ -4,7 +4,7 @@
     gen 10.1.0.1 -------- director ------ s1, s2, s3
     a flood of clients,   VIP on lo
     waves of newcomers,   the workers of kt/storm.py: services, weights, flushes,
-    pktgen                timeouts, dumps, rmmod and insmod
+    pktgen                timeouts, the fast path, dumps, rmmod and insmod
         |
         +---------------- doomed: one director after the other dies under a flood
 
@@ -96,6 +96,7 @@ class Storm:
         """What was done so far, in a line."""
         return (
             f"{self.seconds:.0f} s: {self.total(*FORWARDED)} packets forwarded, "
+            f"{self.total('fastpath')} of them by the fast path, "
             f"{self.total('entries-created')} entries, {self.total('reloads')} reloads, "
             f"{self.total('grown')} + {self.total('shrunk')} resizes "
             f"up to {self.total('largest')} buckets, {self.total('namespaces')} namespaces, "

@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The Internet checksum, changed along with what it covers (pure). RFC 1624.
+//! The Internet checksum: verified, and changed along with what it covers (pure). RFC 1071, RFC 1624.
+
+/// Whether the checksum in an IPv4 header without options is right.
+#[inline(always)]
+pub fn is_right(header: &[u8; 20]) -> bool {
+    let words = header.chunks_exact(4).map(|word| match *word {
+        [a, b, c, d] => u64::from(u32::from_ne_bytes([a, b, c, d])),
+        _ => 0,
+    });
+    // The sum in ones' complement is all ones, that is, nothing modulo 2^16 - 1; in words of any width
+    // and order (RFC 1071 section 2). It is not 0, for the version is not.
+    words.sum::<u64>() % 0xffff == 0
+}
 
 /// What `sum` becomes when `old`, at an even place of what it covers, becomes `new`. Both are of
 /// the same, even, length.
@@ -50,6 +62,27 @@ mod tests {
             let updated = update(sum(&before), &before[8..24], &after[8..24]);
             assert_eq!(updated, sum(&after));
         }
+    }
+
+    #[test]
+    fn right_is_what_sums_up_to_ones() {
+        let mut header = [
+            0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0xb8, 0x61, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8,
+            0, 0xc7,
+        ];
+        assert!(is_right(&header));
+        for at in 0..header.len() {
+            for bit in 0..8 {
+                header[at] ^= 1 << bit;
+                assert_eq!((at, bit, is_right(&header)), (at, bit, false));
+                header[at] ^= 1 << bit;
+            }
+        }
+        // Of both zeros, RFC 1624 section 3.
+        let mut zero = [0xff; 20];
+        assert!(is_right(&zero));
+        zero[11] = 0xfe;
+        assert!(!is_right(&zero));
     }
 
     /// The example of RFC 1624 section 4, where equation 2 of RFC 1141 goes wrong.

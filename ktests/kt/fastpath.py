@@ -7,12 +7,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from kt.bench import Bench
 from kt.dual import Dual, Family
 from kt.inet import Client, Inet
 
 
 @contextlib.contextmanager
-def fast_path(dual: Dual, device: str = "in") -> Iterator[None]:
+def fast_path(dual: Dual | Bench, device: str = "in") -> Iterator[None]:
     """What comes in by a device of the director takes it inside the block."""
     index = dual.director.index(device)
     dual.genl.do("fastpath-new", ifindex=index)

@@ -168,6 +168,18 @@ class Weigher(Worker):
         self.done["commands"] += 2
 
 
+class Accelerator(Worker):
+    """Gives the device of all the traffic a fast path, and takes it away."""
+
+    least = {"fastpaths": 10}
+    pause = 0.2
+
+    def step(self) -> None:
+        op = random.choice(("fastpath-new", "fastpath-del"))
+        self.done["fastpaths"] += self.line.attempt(op, ifindex=self.bench.director.index("in"))
+        self.done["commands"] += 1
+
+
 class Dumper(Worker):
     """Dumps what there is, to the end. There are three of them."""
 
@@ -332,7 +344,13 @@ class Reloader(Worker):
 class Observer(Worker):
     """Reads the status: what was forwarded, and when the table has another size."""
 
-    least = {"grown": 2, "shrunk": 1, "entries-expired": 10, **dict.fromkeys(FORWARDED, 50)}
+    least = {
+        "grown": 2,
+        "shrunk": 1,
+        "entries-expired": 10,
+        "fastpath": 20,
+        **dict.fromkeys(FORWARDED, 50),
+    }
     pause = 0.03
     before: dict[str, Any] = {}
 

@@ -5,6 +5,7 @@
 use super::{fields, Packet};
 use crate::{
     addr::Family,
+    checksum,
     kapi::{bindings, Net},
 };
 use core::ptr::NonNull;
@@ -20,8 +21,8 @@ const PLAIN_IPV4: u8 = 0x45;
 impl<'a> Packet<'a> {
     /// Takes a packet from a hook at the ingress of a device. `None`, and the caller still has it, if
     /// it is not for this host by its link-layer address, has a VLAN tag, is not IP, or its header is
-    /// not as plain as can be: no options, no extensions, no fragment, the length that arrived, and
-    /// another hop to live.
+    /// not as plain as can be: no options, no extensions, no fragment, the length that arrived,
+    /// another hop to live, and the right checksum.
     ///
     /// # Safety
     ///
@@ -45,16 +46,19 @@ impl<'a> Packet<'a> {
         let (family, protocol, transport) = match ether_type {
             bindings::ETH_P_IP => {
                 // SAFETY: `skb` is valid; a header has no other alignment than its bytes.
-                let header = unsafe {
-                    fields::linear(skb, 0, IPV4_LEN)?
-                        .cast::<bindings::iphdr>()
-                        .as_ref()?
+                let (header, bytes) = unsafe {
+                    let bytes = fields::linear(skb, 0, IPV4_LEN)?;
+                    (
+                        bytes.cast::<bindings::iphdr>().as_ref()?,
+                        bytes.cast::<[u8; IPV4_LEN]>().as_ref()?,
+                    )
                 };
                 let fragment = u32::from(u16::from_be(header.frag_off));
                 let is_plain = header.version() << 4 | header.ihl() == PLAIN_IPV4
                     && fragment & (bindings::IP_OFFSET | bindings::IP_MF) == 0
                     && usize::from(u16::from_be(header.tot_len)) == len
-                    && header.ttl > 1;
+                    && header.ttl > 1
+                    && checksum::is_right(bytes);
                 is_plain.then_some((Family::V4, header.protocol, IPV4_LEN))?
             }
             bindings::ETH_P_IPV6 => {
