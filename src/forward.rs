@@ -59,12 +59,6 @@ fn route(server: &Server, packet: &Packet<'_>) -> Result<Route, Reason> {
     route.map_err(|_| unreachable(packet))
 }
 
-/// The way to a server, and where a packet comes from that this host itself sends there.
-fn route_and_source(server: &Server, packet: &Packet<'_>) -> Result<(Route, Addr), Reason> {
-    let found = server.route.route_and_source(packet.net());
-    found.map_err(|_| unreachable(packet))
-}
-
 #[cold]
 fn unreachable(packet: &Packet<'_>) -> Reason {
     errors::send(packet, errors::Error::HostUnreachable);

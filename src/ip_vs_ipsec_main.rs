@@ -16,6 +16,8 @@ mod addr;
 #[allow(unreachable_pub)]
 mod checksum;
 #[allow(unreachable_pub)]
+mod ident;
+#[allow(unreachable_pub)]
 mod ike;
 #[allow(unreachable_pub)]
 mod ipv6;

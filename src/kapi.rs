@@ -12,6 +12,7 @@ pub(crate) mod defrag;
 pub(crate) mod device;
 pub(crate) mod genl;
 pub(crate) mod icmp;
+pub(crate) mod ident;
 pub(crate) mod lock;
 pub(crate) mod neighbour;
 pub(crate) mod netfilter;

@@ -17,6 +17,7 @@
 
 pub mod addr;
 pub mod checksum;
+pub mod ident;
 pub mod ike;
 pub mod ipv6;
 pub mod proto;

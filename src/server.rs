@@ -6,6 +6,7 @@ use crate::{
     addr::Addr,
     ike::state::State,
     kapi::{
+        ident::Idents,
         once,
         route::{self, Towards},
         skb::Shim,
@@ -45,6 +46,8 @@ pub(crate) struct Server {
     pub(crate) method: Method,
     /// The way to it.
     pub(crate) route: route::Cache,
+    /// Identifications of packets to it that are this host's own.
+    pub(crate) idents: Idents,
     /// Its account.
     pub(crate) account: Arc<Account>,
 }
@@ -104,6 +107,7 @@ impl Server {
             address,
             method,
             route: route::Cache::new(address, towards)?,
+            idents: Idents::new()?,
             account,
         };
         Ok(Arc::new(server, GFP_KERNEL)?)

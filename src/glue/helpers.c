@@ -53,6 +53,16 @@ void ipvs_ipsec_this_cpu_add(u64 __percpu *counter, u64 n)
 	this_cpu_add(*counter, n);
 }
 
+u64 ipvs_ipsec_this_cpu_read(u64 __percpu *word)
+{
+	return this_cpu_read(*word);
+}
+
+bool ipvs_ipsec_this_cpu_replace(u64 __percpu *word, u64 from, u64 to)
+{
+	return this_cpu_cmpxchg(*word, from, to) == from;
+}
+
 u64 ipvs_ipsec_percpu_sum(const u64 __percpu *counter)
 {
 	u64 sum = 0;
@@ -148,29 +158,9 @@ int ipvs_ipsec_ip_defrag(struct net *net, struct sk_buff *skb)
 	return err;
 }
 
-void ipvs_ipsec_skb_orphan(struct sk_buff *skb)
-{
-	skb_orphan(skb);
-}
-
-void ipvs_ipsec_skb_forward_csum(struct sk_buff *skb)
-{
-	skb_forward_csum(skb);
-}
-
-void ipvs_ipsec_skb_clear_tstamp(struct sk_buff *skb)
-{
-	skb_clear_tstamp(skb);
-}
-
 void ipvs_ipsec_skb_clear_cb(struct sk_buff *skb)
 {
 	memset(skb->cb, 0, sizeof(skb->cb));
-}
-
-void ipvs_ipsec_skb_reset_ct(struct sk_buff *skb)
-{
-	nf_reset_ct(skb);
 }
 
 void ipvs_ipsec_skb_untrack(struct sk_buff *skb)
@@ -195,19 +185,9 @@ bool ipvs_ipsec_skb_ipvs_property(const struct sk_buff *skb)
 #endif
 }
 
-void ipvs_ipsec_skb_set_ignore_df(struct sk_buff *skb)
-{
-	skb->ignore_df = 1;
-}
-
 void ipvs_ipsec_skb_dst_drop(struct sk_buff *skb)
 {
 	skb_dst_drop(skb);
-}
-
-void ipvs_ipsec_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst)
-{
-	skb_dst_set(skb, dst);
 }
 
 /* What each packet takes that is sent along another route, in one call. */
@@ -224,6 +204,22 @@ void ipvs_ipsec_skb_redirect(struct sk_buff *skb, struct dst_entry *dst)
 	skb_orphan(skb);
 	skb_forward_csum(skb);
 	skb_clear_tstamp(skb);
+}
+
+/* What each packet takes that goes along a route as one of this host's. */
+void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb, struct dst_entry *dst)
+{
+	skb_dst_drop(skb);
+	skb_dst_set(skb, dst);
+	skb->ignore_df = 1;
+	ipvs_ipsec_skb_set_ipvs_property(skb);
+	/* The outer packet may have a connection of its own. */
+	nf_reset_ct(skb);
+	skb_forward_csum(skb);
+	skb_clear_tstamp(skb);
+	/* What the stack keeps there of the inner packet, of either family. */
+	memset(skb->cb, 0,
+	       max(sizeof(struct inet_skb_parm), sizeof(struct inet6_skb_parm)));
 }
 
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb)
@@ -283,11 +279,6 @@ void ipvs_ipsec_skb_set_transport_header(struct sk_buff *skb, int offset)
 	skb_set_transport_header(skb, offset);
 }
 
-int ipvs_ipsec_skb_gso_segs(const struct sk_buff *skb)
-{
-	return skb_shinfo(skb)->gso_segs ?: 1;
-}
-
 struct sock *ipvs_ipsec_skb_sk(const struct sk_buff *skb)
 {
 	return skb->sk;
@@ -317,16 +308,61 @@ __be32 ipvs_ipsec_ip6_make_flowlabel(struct net *net, struct sk_buff *skb)
 	return ip6_make_flowlabel(net, skb, 0, true, &fl6);
 }
 
-int ipvs_ipsec_gso_type(bool is_ipv6, int type)
+static noinline int begin_tunnel_offloaded(struct sk_buff *skb, int gso_type,
+					   u8 protocol)
 {
-	return (is_ipv6 ? SKB_GSO_IPXIP6 : SKB_GSO_IPXIP4) | type;
-}
+	int err = iptunnel_handle_offloads(skb, gso_type);
 
-void ipvs_ipsec_skb_begin_tunnel(struct sk_buff *skb, u8 protocol)
-{
-	skb->transport_header = skb->network_header;
+	if (err)
+		return err;
 	skb_set_inner_ipproto(skb, protocol);
 	skb_set_inner_mac_header(skb, skb_inner_network_offset(skb));
+	return skb_shinfo(skb)->gso_segs ?: 1;
+}
+
+/*
+ * What each packet takes before others are put around it, len bytes in all, in
+ * one call. Returns how many it is going to be, or an error.
+ */
+int ipvs_ipsec_skb_begin_tunnel(struct sk_buff *skb,
+				const struct dst_entry *dst, unsigned int len,
+				int gso_type, u8 protocol)
+{
+	int err;
+
+	/* A socket that early demultiplexing found is not the packet's. */
+	skb_orphan(skb);
+	err = skb_cow_head(skb, LL_RESERVED_SPACE(dst_dev(dst)) + len);
+	if (err)
+		return err;
+	skb->transport_header = skb->network_header;
+	/* Nothing is left to do inside: iptunnel_handle_offloads, in short. */
+	if (!skb_is_gso(skb) && skb->ip_summed != CHECKSUM_PARTIAL) {
+		skb->ip_summed = CHECKSUM_NONE;
+		skb->encapsulation = 0;
+		return 1;
+	}
+	return begin_tunnel_offloaded(skb, gso_type, protocol);
+}
+
+void ipvs_ipsec_skb_push_ip(struct sk_buff *skb, const struct iphdr *iph)
+{
+	*(struct iphdr *)__skb_push(skb, sizeof(*iph)) = *iph;
+	skb_reset_network_header(skb);
+}
+
+/* The first of several identifications for packets between two hosts. */
+u16 ipvs_ipsec_ip_idents(struct net *net, __be32 saddr, __be32 daddr,
+			 u8 protocol, int number)
+{
+	struct iphdr iph = {
+		.protocol = protocol,
+		.saddr = saddr,
+		.daddr = daddr,
+	};
+
+	__ip_select_ident(net, &iph, number);
+	return ntohs(iph.id);
 }
 
 void ipvs_ipsec_gre_build_header(struct sk_buff *skb, int len, bool csum,
@@ -387,11 +423,6 @@ bool ipvs_ipsec_dst_is_local(const struct dst_entry *dst, bool is_ipv6)
 unsigned int ipvs_ipsec_dst_mtu(const struct dst_entry *dst)
 {
 	return dst_mtu(dst);
-}
-
-unsigned int ipvs_ipsec_dst_headroom(const struct dst_entry *dst)
-{
-	return LL_RESERVED_SPACE(dst_dev(dst));
 }
 
 void ipvs_ipsec_ipv6_update_pmtu(struct sk_buff *skb, struct net *net,

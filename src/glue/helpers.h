@@ -29,6 +29,8 @@ void ipvs_ipsec_rcu_assert_reading(void);
 /* kapi/percpu.rs */
 u64 __percpu *ipvs_ipsec_alloc_percpu_u64(size_t n);
 void ipvs_ipsec_this_cpu_add(u64 __percpu *counter, u64 n);
+u64 ipvs_ipsec_this_cpu_read(u64 __percpu *word);
+bool ipvs_ipsec_this_cpu_replace(u64 __percpu *word, u64 from, u64 to);
 u64 ipvs_ipsec_percpu_sum(const u64 __percpu *counter);
 
 /*
@@ -87,18 +89,14 @@ bool ipvs_ipsec_skb_is_local(const struct sk_buff *skb, bool is_ipv6);
 bool ipvs_ipsec_skb_is_gso(const struct sk_buff *skb);
 unsigned int ipvs_ipsec_frag_max_size6(const struct sk_buff *skb);
 int ipvs_ipsec_ip_defrag(struct net *net, struct sk_buff *skb);
-void ipvs_ipsec_skb_orphan(struct sk_buff *skb);
-void ipvs_ipsec_skb_forward_csum(struct sk_buff *skb);
-void ipvs_ipsec_skb_clear_tstamp(struct sk_buff *skb);
 void ipvs_ipsec_skb_clear_cb(struct sk_buff *skb);
-void ipvs_ipsec_skb_reset_ct(struct sk_buff *skb);
 void ipvs_ipsec_skb_untrack(struct sk_buff *skb);
 void ipvs_ipsec_skb_set_ipvs_property(struct sk_buff *skb);
 bool ipvs_ipsec_skb_ipvs_property(const struct sk_buff *skb);
-void ipvs_ipsec_skb_set_ignore_df(struct sk_buff *skb);
 void ipvs_ipsec_skb_dst_drop(struct sk_buff *skb);
-void ipvs_ipsec_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst);
 void ipvs_ipsec_skb_redirect(struct sk_buff *skb, struct dst_entry *dst);
+void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb,
+				     struct dst_entry *dst);
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb);
 void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb);
 
@@ -107,6 +105,8 @@ enum {
 	/* Room for the link layer, as sockets leave it. */
 	IPVS_IPSEC_LINK_HEADROOM = LL_MAX_HEADER,
 	IPVS_IPSEC_RTN_LOCAL = RTN_LOCAL,
+	IPVS_IPSEC_GSO_IPXIP4 = SKB_GSO_IPXIP4,
+	IPVS_IPSEC_GSO_IPXIP6 = SKB_GSO_IPXIP6,
 	IPVS_IPSEC_GSO_GRE = SKB_GSO_GRE,
 	IPVS_IPSEC_GSO_GRE_CSUM = SKB_GSO_GRE_CSUM,
 	IPVS_IPSEC_GSO_UDP_TUNNEL = SKB_GSO_UDP_TUNNEL,
@@ -122,14 +122,17 @@ int ipvs_ipsec_skb_cow_head(struct sk_buff *skb, unsigned int headroom);
 void ipvs_ipsec_skb_reset_network_header(struct sk_buff *skb);
 void ipvs_ipsec_skb_reset_transport_header(struct sk_buff *skb);
 void ipvs_ipsec_skb_set_transport_header(struct sk_buff *skb, int offset);
-int ipvs_ipsec_skb_gso_segs(const struct sk_buff *skb);
 struct sock *ipvs_ipsec_skb_sk(const struct sk_buff *skb);
 void *ipvs_ipsec_pskb_pull(struct sk_buff *skb, unsigned int len);
 bool ipvs_ipsec_pskb_may_pull(struct sk_buff *skb, unsigned int len);
 __be16 ipvs_ipsec_udp_flow_src_port(struct net *net, struct sk_buff *skb);
 __be32 ipvs_ipsec_ip6_make_flowlabel(struct net *net, struct sk_buff *skb);
-int ipvs_ipsec_gso_type(bool is_ipv6, int type);
-void ipvs_ipsec_skb_begin_tunnel(struct sk_buff *skb, u8 protocol);
+int ipvs_ipsec_skb_begin_tunnel(struct sk_buff *skb,
+				const struct dst_entry *dst, unsigned int len,
+				int gso_type, u8 protocol);
+void ipvs_ipsec_skb_push_ip(struct sk_buff *skb, const struct iphdr *iph);
+u16 ipvs_ipsec_ip_idents(struct net *net, __be32 saddr, __be32 daddr,
+			 u8 protocol, int number);
 void ipvs_ipsec_gre_build_header(struct sk_buff *skb, int len, bool csum,
 				 __be16 protocol);
 
@@ -147,7 +150,6 @@ bool ipvs_ipsec_rt6_is_copy(const struct dst_entry *dst);
 int ipvs_ipsec_dst_error(const struct dst_entry *dst);
 bool ipvs_ipsec_dst_is_local(const struct dst_entry *dst, bool is_ipv6);
 unsigned int ipvs_ipsec_dst_mtu(const struct dst_entry *dst);
-unsigned int ipvs_ipsec_dst_headroom(const struct dst_entry *dst);
 void ipvs_ipsec_ipv6_update_pmtu(struct sk_buff *skb, struct net *net,
 				 __be32 mtu);
 

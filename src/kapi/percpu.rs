@@ -48,6 +48,30 @@ impl<const N: usize> Counters<N> {
     }
 }
 
+/// A word of 64 bits on every CPU.
+pub(crate) struct Word(Counters<1>);
+
+impl Word {
+    /// Words that are zero. Sleeps.
+    pub(crate) fn new() -> Result<Self, AllocError> {
+        Counters::new().map(Word)
+    }
+
+    /// The word of this CPU.
+    #[inline]
+    pub(crate) fn read(&self) -> u64 {
+        // SAFETY: By the type invariant of `Counters`.
+        unsafe { bindings::ipvs_ipsec_this_cpu_read(self.0 .0.as_ptr()) }
+    }
+
+    /// Makes the word of this CPU `to`, if it is `from`; `false` if it is not.
+    #[inline]
+    pub(crate) fn replace(&self, from: u64, to: u64) -> bool {
+        // SAFETY: By the type invariant of `Counters`.
+        unsafe { bindings::ipvs_ipsec_this_cpu_replace(self.0 .0.as_ptr(), from, to) }
+    }
+}
+
 impl<const N: usize> Drop for Counters<N> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant we own the allocation. May be called in any context.

@@ -112,12 +112,6 @@ impl Route {
         unsafe { bindings::ipvs_ipsec_dst_mtu(self.dst.as_ptr()) }
     }
 
-    /// Bytes the device wants before the packet.
-    pub(super) fn headroom(&self) -> u32 {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::ipvs_ipsec_dst_headroom(self.dst.as_ptr()) }
-    }
-
     /// The `dst_entry`.
     pub(super) fn as_ptr(&self) -> *mut bindings::dst_entry {
         self.dst.as_ptr()
@@ -187,7 +181,7 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// As [`Cache::route_and_source`].
+    /// As [`Cache::route_and_source_v4`].
     #[inline(always)]
     pub(crate) fn route(&self, net: Net<'_>) -> Result<Route> {
         // SAFETY: By the type invariant. Hooks run in softirq or with it off.
@@ -198,45 +192,68 @@ impl Cache {
                 dst,
                 family: self.host.family(),
             }),
-            None => self.route_and_source(net).map(|(route, _)| route),
+            None => self.look_up(net),
         }
     }
 
-    /// The route to the host, and the source of a packet that this host itself would send. For
-    /// softirq context.
+    /// The route to the host, looked up if the cache has none.
+    #[cold]
+    fn look_up(&self, net: Net<'_>) -> Result<Route> {
+        match self.host {
+            Addr::V4(host) => self.route_and_source_v4(net, host).map(|(route, _)| route),
+            Addr::V6(host) => self.route_and_source_v6(net, host).map(|(route, _)| route),
+        }
+    }
+
+    /// The route to the host, which is this one, and the source of a packet that this host itself
+    /// would send. For softirq context.
     ///
     /// # Errors
     ///
     /// Those of the look-up: `ENETUNREACH`, `EHOSTUNREACH`, `EINVAL`, `EACCES`, `ENOMEM`.
-    pub(crate) fn route_and_source(&self, net: Net<'_>) -> Result<(Route, Addr)> {
-        match self.host {
-            Addr::V4(host) => self.route_v4(net, host),
-            Addr::V6(host) => self.route_v6(net, host),
-        }
-    }
-
-    #[inline]
-    fn route_v4(&self, net: Net<'_>, host: [u8; 4]) -> Result<(Route, Addr)> {
+    #[inline(always)]
+    pub(crate) fn route_and_source_v4(
+        &self,
+        net: Net<'_>,
+        host: [u8; 4],
+    ) -> Result<(Route, [u8; 4])> {
         let family = Family::V4;
         let mut source = 0;
         // SAFETY: By the type invariant. Hooks run in softirq or with it off.
         let found = unsafe { bindings::dst_cache_get_ip4(self.cache.get(), &mut source) };
-        if let Some(route) = NonNull::new(found) {
-            // INVARIANT: The cache took a reference for us.
-            // SAFETY: The route is valid.
-            let dst =
-                unsafe { NonNull::new_unchecked(bindings::ipvs_ipsec_rtable_dst(route.as_ptr())) };
-            return Ok((Route { dst, family }, Addr::V4(source.to_ne_bytes())));
+        match NonNull::new(found) {
+            Some(route) => {
+                // INVARIANT: The cache took a reference for us.
+                // SAFETY: The route is valid.
+                let dst = unsafe {
+                    NonNull::new_unchecked(bindings::ipvs_ipsec_rtable_dst(route.as_ptr()))
+                };
+                Ok((Route { dst, family }, source.to_ne_bytes()))
+            }
+            None => self.look_up_v4(net, host),
         }
-        let (route, source) = Route::look_up_v4(net, host, self.flags())?;
-        let dst = route.dst.as_ptr();
-        // SAFETY: As above; the cache takes a reference of its own.
-        unsafe { bindings::dst_cache_set_ip4(self.cache.get(), dst, source) };
-        Ok((route, Addr::V4(source.to_ne_bytes())))
     }
 
-    #[inline]
-    fn route_v6(&self, net: Net<'_>, host: [u8; 16]) -> Result<(Route, Addr)> {
+    #[cold]
+    fn look_up_v4(&self, net: Net<'_>, host: [u8; 4]) -> Result<(Route, [u8; 4])> {
+        let (route, source) = Route::look_up_v4(net, host, self.flags())?;
+        let dst = route.dst.as_ptr();
+        // SAFETY: By the type invariant, in softirq or with it off; the cache takes a reference of
+        // its own.
+        unsafe { bindings::dst_cache_set_ip4(self.cache.get(), dst, source) };
+        Ok((route, source.to_ne_bytes()))
+    }
+
+    /// The same for a host of IPv6.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::route_and_source_v4`].
+    pub(crate) fn route_and_source_v6(
+        &self,
+        net: Net<'_>,
+        host: [u8; 16],
+    ) -> Result<(Route, [u8; 16])> {
         let family = Family::V6;
         let mut source = bindings::in6_addr {
             in6_u: bindings::in6_addr__bindgen_ty_1 { u6_addr8: [0; 16] },
@@ -247,7 +264,7 @@ impl Cache {
             // SAFETY: All forms of the union hold the same address.
             let source = unsafe { source.in6_u.u6_addr8 };
             // INVARIANT: The cache took a reference for us.
-            return Ok((Route { dst, family }, Addr::V6(source)));
+            return Ok((Route { dst, family }, source));
         }
         let (route, address) = Route::look_up_v6(net, host, self.flags())?;
         source.in6_u.u6_addr8 = address;
@@ -260,7 +277,7 @@ impl Cache {
                 bindings::dst_cache_set_ip6(self.cache.get(), route.dst.as_ptr(), &source);
             }
         }
-        Ok((route, Addr::V6(address)))
+        Ok((route, address))
     }
 
     fn flags(&self) -> u8 {

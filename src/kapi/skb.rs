@@ -382,15 +382,7 @@ impl<'a> Packet<'a> {
         let skb = ManuallyDrop::new(self).as_ptr();
         // SAFETY: As in `send`.
         unsafe {
-            bindings::ipvs_ipsec_skb_dst_drop(skb);
-            bindings::ipvs_ipsec_skb_dst_set(skb, route.into_raw());
-            bindings::ipvs_ipsec_skb_set_ignore_df(skb);
-            bindings::ipvs_ipsec_skb_set_ipvs_property(skb);
-            // The outer packet may have a connection of its own.
-            bindings::ipvs_ipsec_skb_reset_ct(skb);
-            bindings::ipvs_ipsec_skb_forward_csum(skb);
-            bindings::ipvs_ipsec_skb_clear_tstamp(skb);
-            bindings::ipvs_ipsec_skb_clear_cb(skb);
+            bindings::ipvs_ipsec_skb_redirect_wrapped(skb, route.into_raw());
             match family {
                 Family::V4 => bindings::ip_local_out(net.as_ptr(), core::ptr::null_mut(), skb),
                 Family::V6 => bindings::ip6_local_out(net.as_ptr(), core::ptr::null_mut(), skb),

@@ -186,7 +186,10 @@ impl Packet<'_> {
     pub(crate) fn make_writable(&mut self, len: usize) -> Result {
         let len = c_uint::try_from(self.network + len).map_err(|_| EINVAL)?;
         // SAFETY: `skb` is valid and ours. The header stays whole and linear.
-        to_result(unsafe { bindings::skb_ensure_writable(self.as_ptr(), len) })
+        match unsafe { bindings::skb_ensure_writable(self.as_ptr(), len) } {
+            0 => Ok(()),
+            error => Err(Error::from_errno(error)),
+        }
     }
 
     /// Overwrites bytes at `offset` from what follows the network header on; `false` if they are

@@ -6,7 +6,11 @@ use super::Packet;
 use crate::{
     addr::{Addr, Family},
     ipv6,
-    kapi::{bindings, route::Route},
+    kapi::{
+        bindings,
+        ident::{Ends, Idents},
+        route::Route,
+    },
     proto::number,
 };
 use kernel::{error::to_result, num::casts::u32_as_usize, prelude::*};
@@ -14,6 +18,9 @@ use kernel::{error::to_result, num::casts::u32_as_usize, prelude::*};
 /// Bytes of an IPv4 header without options, and of a UDP header.
 const IPV4_LEN: usize = 20;
 const UDP_LEN: usize = 8;
+
+/// "Don't fragment" in an IPv4 header.
+const DF: u16 = 0x4000;
 
 /// What is put around a packet: the headers between the inner and the outer IP header.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,8 +46,13 @@ impl Shim {
 }
 
 impl Shim {
-    fn gso(self) -> c_int {
-        let gso = match self {
+    /// What has to be done with the segments of a packet inside it, in a header of `family`.
+    fn gso(self, family: Family) -> c_int {
+        let ip = match family {
+            Family::V4 => bindings::IPVS_IPSEC_GSO_IPXIP4,
+            Family::V6 => bindings::IPVS_IPSEC_GSO_IPXIP6,
+        };
+        let shim = match self {
             Shim::None => 0,
             Shim::Gre { checksum: false } => bindings::IPVS_IPSEC_GSO_GRE,
             Shim::Gre { checksum: true } => bindings::IPVS_IPSEC_GSO_GRE_CSUM,
@@ -49,18 +61,16 @@ impl Shim {
             } => bindings::IPVS_IPSEC_GSO_UDP_TUNNEL,
             Shim::Gue { checksum: true, .. } => bindings::IPVS_IPSEC_GSO_UDP_TUNNEL_CSUM,
         };
-        gso.try_into().unwrap_or(0)
+        (ip | shim).try_into().unwrap_or(0)
     }
 }
 
-/// The outer header of a packet that is wrapped.
-struct Outer<'a> {
-    source: &'a Addr,
-    destination: &'a Addr,
-    ttl: u8,
-    class: u8,
-    unfragmentable: bool,
-    /// Flow label, of IPv6 only, in network byte order.
+/// What tells the flow of a packet, for those who see only what is around it.
+#[derive(Clone, Copy, Default)]
+struct Marks {
+    /// Source port of GUE.
+    port: u16,
+    /// Flow label of IPv6, in network byte order.
     label: u32,
 }
 
@@ -71,12 +81,14 @@ impl Packet<'_> {
     /// # Errors
     ///
     /// `ENOMEM`; `EINVAL` for addresses of different families.
+    #[inline(always)]
     pub(crate) fn wrap(
         &mut self,
         route: &Route,
         shim: Shim,
         source: &Addr,
         destination: &Addr,
+        idents: &Idents,
     ) -> Result {
         let (inner, family) = (self.family, destination.family());
         let outer_len = match family {
@@ -90,48 +102,79 @@ impl Packet<'_> {
             Family::V4 => number::IPIP,
             Family::V6 => number::IPV6,
         };
-        let mut outer = Outer {
-            source,
-            destination,
-            ttl: self.ttl(),
-            class: ecn(self.traffic_class()),
-            unfragmentable: inner == Family::V4 && self.is_unfragmentable(),
-            label: 0,
+        // A hash of the flow costs more than all the rest, and needs the headers as they are.
+        let marks = match (shim, family) {
+            (Shim::None | Shim::Gre { .. }, Family::V4) => Marks::default(),
+            _ => self.marks(shim, family),
         };
-        let (skb, net) = (self.as_ptr(), self.net.as_ptr());
-        let room = route.headroom() + c_uint::try_from(outer_len + shim.len())?;
-        let mut port = 0;
-        // SAFETY: `skb` is valid and becomes ours alone, with room for what is pushed. The flow is
-        // looked at before the headers are no longer those of the inner packet.
-        unsafe {
-            // A socket that early demultiplexing found is not the packet's.
-            bindings::ipvs_ipsec_skb_orphan(skb);
-            to_result(bindings::ipvs_ipsec_skb_cow_head(skb, room))?;
-            // A hash of the flow costs more than all the rest.
-            if let Shim::Gue { .. } = shim {
-                port = bindings::ipvs_ipsec_udp_flow_src_port(net, skb);
-            }
-            if family == Family::V6 {
-                outer.label = bindings::ipvs_ipsec_ip6_make_flowlabel(net, skb);
-            }
-            let gso = bindings::ipvs_ipsec_gso_type(family == Family::V6, shim.gso());
-            to_result(bindings::iptunnel_handle_offloads(skb, gso))?;
-            bindings::ipvs_ipsec_skb_begin_tunnel(skb, inner_protocol);
+        let room = (outer_len + shim.len()).try_into().unwrap_or(c_uint::MAX);
+        let (skb, gso) = (self.as_ptr(), shim.gso(family));
+        // SAFETY: `skb` is valid and becomes ours alone, with room for what is pushed.
+        let segments = unsafe {
+            bindings::ipvs_ipsec_skb_begin_tunnel(skb, route.as_ptr(), room, gso, inner_protocol)
+        };
+        if segments < 0 {
+            return Err(Error::from_errno(segments));
         }
         let protocol = match shim {
             Shim::None => inner_protocol,
-            Shim::Gre { checksum } => self.push_gre(inner, shim, checksum)?,
-            Shim::Gue { port: to, checksum } => {
-                // Variant 0, no flags, no private data (draft-ietf-intarea-gue).
-                self.push(&[0, inner_protocol, 0, 0]);
-                self.push_udp(u16::from_be(port), to, &outer, checksum)?
-            }
+            _ => self.push_shim(shim, marks.port, source, destination)?,
         };
-        self.push_outer(protocol, &outer);
+        match (source, destination) {
+            (Addr::V4(source), Addr::V4(destination)) => {
+                let ends = Ends {
+                    source: u32::from_ne_bytes(*source),
+                    destination: u32::from_ne_bytes(*destination),
+                    protocol,
+                };
+                self.push_ipv4(&ends, idents.take(self.net, &ends, segments));
+            }
+            (source, destination) => self.push_ipv6(protocol, source, destination, marks.label),
+        }
         self.family = family;
         self.protocol = protocol;
         self.transport = outer_len;
         Ok(())
+    }
+
+    #[inline(never)]
+    fn marks(&self, shim: Shim, family: Family) -> Marks {
+        let (skb, net) = (self.as_ptr(), self.net.as_ptr());
+        let mut marks = Marks::default();
+        // SAFETY: `skb` is valid and ours.
+        unsafe {
+            if let Shim::Gue { .. } = shim {
+                marks.port = u16::from_be(bindings::ipvs_ipsec_udp_flow_src_port(net, skb));
+            }
+            if family == Family::V6 {
+                marks.label = bindings::ipvs_ipsec_ip6_make_flowlabel(net, skb);
+            }
+        }
+        marks
+    }
+
+    /// Puts what is between the two IP headers before the packet. Returns its protocol.
+    #[inline(never)]
+    fn push_shim(
+        &mut self,
+        shim: Shim,
+        from: u16,
+        source: &Addr,
+        destination: &Addr,
+    ) -> Result<u8> {
+        let inner = match self.family {
+            Family::V4 => number::IPIP,
+            Family::V6 => number::IPV6,
+        };
+        match shim {
+            Shim::None => Ok(inner),
+            Shim::Gre { checksum } => self.push_gre(self.family, shim, checksum),
+            Shim::Gue { port, checksum } => {
+                // Variant 0, no flags, no private data (draft-ietf-intarea-gue).
+                self.push(&[0, inner, 0, 0]);
+                self.push_udp((from, port), (source, destination), checksum)
+            }
+        }
     }
 
     /// Puts a GRE header before a packet of family `inner`.
@@ -148,7 +191,12 @@ impl Packet<'_> {
     }
 
     /// Puts a UDP header before the data, with a checksum or without.
-    fn push_udp(&mut self, from: u16, to: u16, outer: &Outer<'_>, checksum: bool) -> Result<u8> {
+    fn push_udp(
+        &mut self,
+        (from, to): (u16, u16),
+        ends: (&Addr, &Addr),
+        checksum: bool,
+    ) -> Result<u8> {
         let skb = self.as_ptr();
         // SAFETY: `skb` is valid.
         let len = u32_as_usize(unsafe { (*skb).len }) + UDP_LEN;
@@ -157,7 +205,7 @@ impl Packet<'_> {
         // SAFETY: The UDP header has just been put there.
         unsafe {
             bindings::ipvs_ipsec_skb_reset_transport_header(skb);
-            match (outer.source, outer.destination) {
+            match ends {
                 (Addr::V4(source), Addr::V4(destination)) => bindings::udp_set_csum(
                     !checksum,
                     skb,
@@ -177,37 +225,40 @@ impl Packet<'_> {
         Ok(number::UDP)
     }
 
-    /// Puts the outer IP header before the data. Its length, and its checksum, are written when
+    /// Puts an outer header of IPv4 before the data. Its length, and its checksum, are written when
     /// the packet is sent.
-    fn push_outer(&mut self, protocol: u8, outer: &Outer<'_>) {
-        let Outer { ttl, class, .. } = *outer;
-        let skb = self.as_ptr();
-        match (outer.source, outer.destination) {
-            (Addr::V4([s0, s1, s2, s3]), Addr::V4([d0, d1, d2, d3])) => {
-                let flags = if outer.unfragmentable { 0x40 } else { 0 };
-                self.push(&[
-                    0x45, class, 0, 0, 0, 0, flags, 0, ttl, protocol, 0, 0, *s0, *s1, *s2, *s3,
-                    *d0, *d1, *d2, *d3,
-                ]);
-                let net = self.net.as_ptr();
-                // SAFETY: The header has just been put there.
-                unsafe {
-                    bindings::ipvs_ipsec_skb_reset_network_header(skb);
-                    let segments = bindings::ipvs_ipsec_skb_gso_segs(skb);
-                    bindings::__ip_select_ident(net, bindings::ipvs_ipsec_ip_hdr(skb), segments);
-                }
-            }
-            (source, destination) => {
-                self.push(destination.as_bytes());
-                self.push(source.as_bytes());
-                // Version, class, label (RFC 6438).
-                let label = u32::from_be(outer.label) & 0x000f_ffff;
-                let [a, b, c, d] = (6 << 28 | u32::from(class) << 20 | label).to_be_bytes();
-                self.push(&[a, b, c, d, 0, 0, protocol, ttl]);
-                // SAFETY: The header has just been put there.
-                unsafe { bindings::ipvs_ipsec_skb_reset_network_header(skb) };
-            }
-        }
+    #[inline(always)]
+    fn push_ipv4(&mut self, ends: &Ends, ident: u16) {
+        let is_unfragmentable = self.family == Family::V4 && self.is_unfragmentable();
+        let flags = if is_unfragmentable { DF } else { 0 };
+        let mut header = bindings::iphdr {
+            tos: ecn(self.traffic_class()),
+            id: ident.to_be(),
+            frag_off: flags.to_be(),
+            ttl: self.ttl(),
+            protocol: ends.protocol,
+            ..Default::default()
+        };
+        header.set_version(4);
+        header.set_ihl(5);
+        header.__bindgen_anon_1.addrs.saddr = ends.source;
+        header.__bindgen_anon_1.addrs.daddr = ends.destination;
+        // SAFETY: There is room for the header.
+        unsafe { bindings::ipvs_ipsec_skb_push_ip(self.as_ptr(), &header) };
+    }
+
+    /// Puts an outer header of IPv6 before the data, likewise.
+    #[inline(never)]
+    fn push_ipv6(&mut self, protocol: u8, source: &Addr, destination: &Addr, label: u32) {
+        let (ttl, class) = (self.ttl(), ecn(self.traffic_class()));
+        self.push(destination.as_bytes());
+        self.push(source.as_bytes());
+        // Version, class, label (RFC 6438).
+        let label = u32::from_be(label) & 0x000f_ffff;
+        let [a, b, c, d] = (6 << 28 | u32::from(class) << 20 | label).to_be_bytes();
+        self.push(&[a, b, c, d, 0, 0, protocol, ttl]);
+        // SAFETY: The header has just been put there.
+        unsafe { bindings::ipvs_ipsec_skb_reset_network_header(self.as_ptr()) };
     }
 
     /// Puts a UDP header between the IP header and what follows it, without checksum in IPv4.
