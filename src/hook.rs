@@ -4,16 +4,16 @@
 
 use crate::{
     addr::Flow,
-    admit::admit,
+    admit::{admit, Stop},
     forward::{
         self,
         icmp::{self, Outcome},
-        nat,
+        nat, Way,
     },
     ike::header::Header,
     kapi::{
         icmp as errors,
-        netfilter::Handler,
+        netfilter::{Handler, Reach},
         rcu::Guard,
         skb::{Packet, Verdict},
         time,
@@ -34,9 +34,13 @@ impl Handler for Netns {
     #[inline(always)]
     fn local_in(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
         match self.express(guard, &packet) {
-            Some((entry, kind)) => self.deliver(&entry.server, kind, packet),
-            None => self.any_in(guard, packet),
+            Some((entry, kind)) => self.deliver(guard, &entry.server, kind, packet),
+            None => self.any_in(guard, packet, false),
         }
+    }
+
+    fn resume(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
+        self.any_in(guard, packet, true)
     }
 
     /// What came in by a device with a fast path.
@@ -71,12 +75,23 @@ impl Handler for Netns {
             self.answer(guard, packet)
         }
     }
+
+    /// Answers, and errors, are about entries.
+    fn is_idle(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn lose(&self, packet: Packet<'_>) {
+        self.stats.count(Event::Dropped(Reason::NoMemory));
+        drop(packet);
+    }
 }
 
 impl Netns {
-    /// Whatever is for this host: classify, and on if it is a service's.
+    /// Whatever is for this host: classify, and on if it is a service's. It may have waited until its
+    /// answer will be seen.
     #[inline(never)]
-    fn any_in(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
+    fn any_in(&self, guard: &Guard, packet: Packet<'_>, has_waited: bool) -> Verdict {
         let Some(carrier) = Carrier::of(packet.protocol(), &packet) else {
             return self.icmp_in(guard, packet);
         };
@@ -84,13 +99,19 @@ impl Netns {
         let Some(service) = self.services.read(guard).of_packet(&packet, &vip) else {
             return packet.accept();
         };
-        let admitted = carrier.parse(&packet).and_then(|traffic| {
+        let parsed = carrier.parse(&packet).map_err(Stop::Drop);
+        let admitted = parsed.and_then(|traffic| {
             let server = admit(self, guard, service, (client, vip), &traffic)?;
             Ok((server, traffic.kind()))
         });
         match admitted {
-            Ok((server, kind)) => self.deliver(server, kind, packet),
-            Err(reason) => {
+            Ok((server, kind)) => self.deliver(guard, server, kind, packet),
+            Err(Stop::Wait(reach)) => self.wait(&service.common, packet, reach, Reason::NoMemory),
+            // What waits may be what it wants to have come before.
+            Err(Stop::Drop(reason)) if !has_waited && self.hooks.is_behind() => {
+                self.wait(&service.common, packet, Reach::In, reason)
+            }
+            Err(Stop::Drop(reason)) => {
                 self.refuse(&service.common, &packet, reason);
                 if reason == Reason::TcpNoEntry {
                     // Our own stack has no such connection either, and says so.
@@ -104,9 +125,19 @@ impl Netns {
 
     /// Sends a packet that was admitted to its server, and counts it.
     #[inline(always)]
-    fn deliver(&self, server: &Server, kind: Kind, mut packet: Packet<'_>) -> Verdict {
+    fn deliver(
+        &self,
+        guard: &Guard,
+        server: &Server,
+        kind: Kind,
+        mut packet: Packet<'_>,
+    ) -> Verdict {
         let bytes = length(&packet);
         match forward::prepare(server, &mut packet) {
+            // An address of this host now: it was another's when hooks were last asked for.
+            Ok(Way::Here) if !self.hooks.is_open(guard, Reach::Out) => {
+                self.wait(&server.account.common, packet, Reach::Out, Reason::NoMemory)
+            }
             Ok(way) => {
                 server.account.count_packet(Direction::In, bytes);
                 self.stats.count(Event::Forwarded(kind));
@@ -115,6 +146,25 @@ impl Netns {
             Err(reason) => {
                 self.refuse(&server.account.common, &packet, reason);
                 server.account.volume.count_drop(reason);
+                packet.drop()
+            }
+        }
+    }
+
+    /// Has a packet wait until its answer will be seen, if not too many do. Else this is why it goes no
+    /// further.
+    #[cold]
+    fn wait(
+        &self,
+        service: &Common,
+        packet: Packet<'_>,
+        reach: Reach,
+        otherwise: Reason,
+    ) -> Verdict {
+        match self.hooks.wait(packet, reach) {
+            Ok(verdict) => verdict,
+            Err(packet) => {
+                self.refuse(service, &packet, otherwise);
                 packet.drop()
             }
         }

@@ -9,7 +9,7 @@ use crate::{
     kapi::{
         defrag,
         device::Devices,
-        netfilter::Hooks,
+        netfilter::{Gate, Hooks},
         pernet::{Id, PerNet},
         rcu::Snapshot,
         time,
@@ -34,7 +34,8 @@ use kernel::{
 /// namespace's files and entries, then what it uses.
 #[pin_data]
 pub(crate) struct Netns {
-    hooks: Hooks,
+    #[pin]
+    pub(crate) hooks: Hooks<Netns>,
     /// Those with a fast path.
     #[pin]
     devices: Devices,
@@ -65,7 +66,7 @@ impl PerNet for Netns {
 
     fn new(net: Net<'_>) -> impl PinInit<Self, Error> {
         try_pin_init!(Netns {
-            hooks: Hooks::new(),
+            hooks <- Hooks::new(Gate::new()),
             devices <- Devices::none(),
             stats: Arc::new(Stats::new()?, GFP_KERNEL)?,
             settings: Settings::new(net)?,
@@ -78,7 +79,7 @@ impl PerNet for Netns {
         })
     }
 
-    fn hooks(&self) -> &Hooks {
+    fn hooks(&self) -> &Hooks<Self> {
         &self.hooks
     }
 

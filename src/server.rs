@@ -7,6 +7,7 @@ use crate::{
     ike::state::State,
     kapi::{
         ident::Idents,
+        netfilter::Reach,
         once,
         route::{self, Towards},
         skb::Shim,
@@ -69,6 +70,17 @@ impl Server {
     #[inline]
     pub(crate) fn sees_replies(&self) -> bool {
         matches!(self.method, Method::Nat { .. } | Method::Local)
+    }
+
+    /// How far hooks must reach to see what it answers, and errors about what it got.
+    #[inline]
+    pub(crate) fn reach(&self) -> Reach {
+        // Errors of this host itself are about translated addresses, too.
+        if self.sees_replies() {
+            Reach::Out
+        } else {
+            Reach::Forward
+        }
     }
 
     /// Whether data packets of its entries may take the short way (`express.rs`).

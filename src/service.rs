@@ -16,6 +16,7 @@ use crate::{
     error::Refusal,
     ike::state::State,
     kapi::{
+        netfilter::Reach,
         rcu::{Cell, Guard, Snapshot},
         skb::Packet,
         time,
@@ -158,8 +159,15 @@ pub(crate) struct Roster {
     /// Servers that were removed, but have entries that go on until the service goes.
     pub(crate) retired: KVec<Arc<Account>>,
     directory: Directory,
+    /// How far hooks must reach for whichever server is chosen.
+    pub(crate) reach: Reach,
     /// What the scheduler looks its choices up in.
     slots: KVVec<u16>,
+}
+
+fn reach(members: &[Member]) -> Reach {
+    let each = members.iter().map(|member| member.server.reach());
+    each.max().unwrap_or(Reach::In)
 }
 
 /// Most servers of a service. A decision looks at each.
@@ -175,6 +183,7 @@ impl Roster {
         let mut roster = Roster {
             plan,
             directory: Directory::of(&members)?,
+            reach: reach(&members),
             members,
             retired,
             slots: KVVec::new(),

@@ -38,6 +38,16 @@ void ipvs_ipsec_spin_unlock_bh(spinlock_t *lock)
 	spin_unlock_bh(lock);
 }
 
+void ipvs_ipsec_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+void ipvs_ipsec_local_bh_enable(void)
+{
+	local_bh_enable();
+}
+
 void ipvs_ipsec_rcu_assert_reading(void)
 {
 	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "ip_vs_ipsec: no guard");
@@ -156,6 +166,42 @@ int ipvs_ipsec_ip_defrag(struct net *net, struct sk_buff *skb)
 	if (!err)
 		ip_send_check(ip_hdr(skb));
 	return err;
+}
+
+void ipvs_ipsec_skb_queue_init(struct sk_buff_head *list)
+{
+	skb_queue_head_init(list);
+}
+
+u32 ipvs_ipsec_skb_queue_len(const struct sk_buff_head *list)
+{
+	return skb_queue_len_lockless(list);
+}
+
+/* What is to outlive its hook: after nf_queue_entry_get_refs. */
+bool ipvs_ipsec_skb_keep(struct sk_buff *skb)
+{
+	/* The socket that early demultiplexing found may go meanwhile. */
+	skb_orphan(skb);
+	if (!skb_dst_force(skb))
+		return false;
+	dev_hold(skb->dev);
+	return true;
+}
+
+struct net_device *ipvs_ipsec_skb_dev(const struct sk_buff *skb)
+{
+	return skb->dev;
+}
+
+void ipvs_ipsec_dev_put(struct net_device *dev)
+{
+	dev_put(dev);
+}
+
+void ipvs_ipsec_dst_input(struct sk_buff *skb)
+{
+	dst_input(skb);
 }
 
 void ipvs_ipsec_skb_clear_cb(struct sk_buff *skb)

@@ -22,6 +22,8 @@
 void ipvs_ipsec_spin_lock_init(spinlock_t *lock);
 void ipvs_ipsec_spin_lock_bh_nested(spinlock_t *lock, int subclass);
 void ipvs_ipsec_spin_unlock_bh(spinlock_t *lock);
+void ipvs_ipsec_local_bh_disable(void);
+void ipvs_ipsec_local_bh_enable(void);
 
 /* kapi/rcu.rs */
 void ipvs_ipsec_rcu_assert_reading(void);
@@ -99,6 +101,14 @@ void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb,
 				     struct dst_entry *dst);
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb);
 void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb);
+
+/* kapi/skb/queue.rs */
+void ipvs_ipsec_skb_queue_init(struct sk_buff_head *list);
+u32 ipvs_ipsec_skb_queue_len(const struct sk_buff_head *list);
+bool ipvs_ipsec_skb_keep(struct sk_buff *skb);
+struct net_device *ipvs_ipsec_skb_dev(const struct sk_buff *skb);
+void ipvs_ipsec_dev_put(struct net_device *dev);
+void ipvs_ipsec_dst_input(struct sk_buff *skb);
 
 /* kapi/skb/rewrite.rs */
 enum {

@@ -51,6 +51,25 @@ impl<const N: usize> Stripes<N> {
     }
 }
 
+/// No softirq runs on this CPU.
+pub(crate) struct SoftirqsOff(NotThreadSafe);
+
+impl SoftirqsOff {
+    /// Until it is dropped.
+    pub(crate) fn new() -> Self {
+        // SAFETY: Dropping it turns them on again.
+        unsafe { bindings::ipvs_ipsec_local_bh_disable() };
+        SoftirqsOff(NotThreadSafe)
+    }
+}
+
+impl Drop for SoftirqsOff {
+    fn drop(&mut self) {
+        // SAFETY: `new` has turned them off.
+        unsafe { bindings::ipvs_ipsec_local_bh_enable() };
+    }
+}
+
 /// Evidence that a lock is held.
 ///
 /// # Invariants

@@ -4,6 +4,10 @@
 //!
 //! C header: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h)
 
+mod gate;
+
+pub(crate) use gate::{Gate, Hooks, Reach};
+
 use super::{
     bindings,
     rcu::Guard,
@@ -11,13 +15,8 @@ use super::{
     Net,
 };
 use crate::addr::Family;
-use core::{cell::UnsafeCell, ptr::NonNull};
-use kernel::{
-    error::to_result,
-    num::casts::u32_as_usize,
-    prelude::*,
-    sync::atomic::{Atomic, Full},
-};
+use core::ptr::NonNull;
+use kernel::prelude::*;
 
 /// Who looks at packets. Softirq, or with softirqs off; under RCU, which the guard proves.
 pub(crate) trait Handler: Send + Sync {
@@ -36,80 +35,19 @@ pub(crate) trait Handler: Send + Sync {
 
     /// A packet of this host passes LOCAL_OUT, before the filter of OUTPUT.
     fn local_out(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
+
+    /// A packet that passed LOCAL_IN, and waited for hooks since, goes on.
+    fn resume(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
+
+    /// Whether no packet that passes FORWARD or LOCAL_OUT can mean anything.
+    fn is_idle(&self) -> bool;
+
+    /// A packet that waited for a hook can go no further: there was no memory for that.
+    fn lose(&self, packet: Packet<'_>);
 }
 
-/// Number of hooks.
+/// Number of hooks, a pair for each place.
 const HOOKS: usize = 6;
-
-/// The hooks of one handler in one namespace.
-///
-/// # Invariants
-///
-/// `ops` is only written before the hooks are registered.
-pub(crate) struct Hooks {
-    ops: UnsafeCell<[bindings::nf_hook_ops; HOOKS]>,
-    registered: Atomic<i32>,
-}
-
-// SAFETY: By the type invariant, and `registered` lets only one caller register or unregister.
-unsafe impl Send for Hooks {}
-// SAFETY: As above.
-unsafe impl Sync for Hooks {}
-
-impl Hooks {
-    /// Hooks that are not registered.
-    pub(crate) fn new() -> Self {
-        Hooks {
-            ops: UnsafeCell::new(Default::default()),
-            registered: Atomic::new(0),
-        }
-    }
-
-    /// Registers the hooks for `handler`. Sleeps.
-    ///
-    /// # Safety
-    ///
-    /// `handler` and `self` must stay where they are until a grace period after
-    /// [`Hooks::unregister`]. Called once at most.
-    pub(super) unsafe fn register<H: Handler>(&self, net: Net<'_>, handler: *const H) -> Result {
-        let ops = self.ops.get();
-        for (op, place) in (0..HOOKS).zip(places::<H>()) {
-            // SAFETY: By the safety requirements nobody else has seen `ops` yet.
-            unsafe {
-                (*ops)[op] = bindings::nf_hook_ops {
-                    hook: Some(place.function),
-                    priv_: handler.cast_mut().cast(),
-                    pf: place.family,
-                    hooknum: place.number,
-                    priority: place.priority,
-                    ..Default::default()
-                };
-            }
-        }
-        // SAFETY: By the safety requirements `ops` and what it points to live long enough.
-        to_result(unsafe { bindings::nf_register_net_hooks(net.as_ptr(), ops.cast(), COUNT) })?;
-        self.registered.store(1, kernel::sync::atomic::Release);
-        Ok(())
-    }
-
-    /// Unregisters the hooks, if they are registered. Packets may be on their way through them
-    /// until a grace period has passed.
-    ///
-    /// # Safety
-    ///
-    /// `net` is the namespace the hooks are registered in.
-    pub(super) unsafe fn unregister(&self, net: Net<'_>) {
-        if self.registered.xchg(0, Full) != 0 {
-            // SAFETY: They are registered in this namespace, and we are the one to unregister.
-            unsafe {
-                bindings::nf_unregister_net_hooks(net.as_ptr(), self.ops.get().cast(), COUNT)
-            };
-        }
-    }
-}
-
-const COUNT: c_uint = 6;
-const _: () = assert!(u32_as_usize(COUNT) == HOOKS);
 
 type Function = unsafe extern "C" fn(
     *mut c_void,

@@ -16,9 +16,9 @@ use kernel::{error::to_result, prelude::*, types::Opaque};
 /// The state of a namespace.
 ///
 /// It is made in the namespace's memory when the namespace comes up (or the module is loaded),
-/// then its hooks are registered. When the namespace goes (or the module) they are unregistered,
+/// then its first hooks are registered. When the namespace goes (or the module) they are unregistered,
 /// a grace period passes, and the state is dropped.
-pub(crate) trait PerNet: Handler + 'static {
+pub(crate) trait PerNet: Handler + Sized + 'static {
     /// Where the state is found; one for each type.
     fn id() -> &'static Id;
 
@@ -26,7 +26,7 @@ pub(crate) trait PerNet: Handler + 'static {
     fn new(net: Net<'_>) -> impl PinInit<Self, Error>;
 
     /// Its hooks.
-    fn hooks(&self) -> &Hooks;
+    fn hooks(&self) -> &Hooks<Self>;
 
     /// The devices at whose ingress it has hooks.
     fn devices(&self) -> &Devices;
@@ -146,7 +146,9 @@ unsafe extern "C" fn init<T: PerNet>(net: *mut bindings::net) -> c_int {
     // SAFETY: Just initialised; it stays until `exit`, which comes a grace period after
     // `pre_exit`. If registering fails, the kernel does not call these.
     unsafe {
-        let registered = (*state).hooks().register(net, state.cast_const());
+        let registered = (*state)
+            .hooks()
+            .register(net, NonNull::new_unchecked(state));
         if let Err(error) = registered {
             state.drop_in_place();
             return error.to_errno();
@@ -165,7 +167,7 @@ unsafe extern "C" fn pre_exit<T: PerNet>(net: *mut bindings::net) {
     if let Some((net, state)) = unsafe { memory::<T>(net) } {
         // SAFETY: `init` made the state and registered its hooks here.
         unsafe {
-            (*state).hooks().unregister(net);
+            (*state).hooks().unregister();
             (*state).devices().remove_all(net);
         }
     }

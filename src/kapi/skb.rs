@@ -6,9 +6,11 @@
 
 mod fields;
 mod ingress;
+mod queue;
 mod rewrite;
 mod wrap;
 
+pub(super) use queue::Queue;
 pub(crate) use wrap::Shim;
 
 use super::{bindings, route::Route, Net};
@@ -52,6 +54,23 @@ impl Verdict {
     /// The number that `struct nf_hook_ops` wants.
     pub(super) fn code(self) -> c_uint {
         self.0
+    }
+
+    /// Does what netfilter does with a packet in LOCAL_IN; one that goes its way passes the hooks
+    /// there from the beginning.
+    ///
+    /// # Safety
+    ///
+    /// This is the answer about `skb`, which came from there, under RCU and with softirqs off.
+    pub(super) unsafe fn obey(self, skb: *mut bindings::sk_buff) {
+        // SAFETY: By the safety requirements; either call takes over `skb`.
+        unsafe {
+            match self.0 {
+                bindings::NF_ACCEPT => bindings::ipvs_ipsec_dst_input(skb),
+                bindings::NF_DROP => bindings::ipvs_ipsec_kfree_skb(skb),
+                _ => {}
+            }
+        }
     }
 }
 

@@ -63,6 +63,12 @@ impl<T: Task> Deferred<T> {
         // SAFETY: By the type invariant the work item is initialised.
         unsafe { bindings::ipvs_ipsec_mod_delayed_work(self.work.get(), 0) };
     }
+
+    /// Has the task not run until it is told to again; where it runs, waits for its end. Sleeps.
+    pub(crate) fn cancel(&self) {
+        // SAFETY: By the type invariant the work item is initialised.
+        unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
+    }
 }
 
 impl<T: Task> Deref for Deferred<T> {
