@@ -116,7 +116,7 @@ impl<'g> Arrival<'g> {
         let outcome = state.on(entry.judge(state, event));
         if let Outcome::Restart(to) = outcome {
             let mut deadline = self.deadline(to);
-            if entry.flow.transport == Transport::Tcp {
+            if entry.flow().transport == Transport::Tcp {
                 deadline = deadline.min(self.now + self.netns.settings.tcp_timeout());
             }
             self.entries().restart(self.guard, entry, to, deadline);
@@ -240,7 +240,7 @@ impl<'g> Arrival<'g> {
             // The initiator began the IKE SA on its other flow, and was bound to another server
             // there: it has been away for longer than an entry lives.
             (Some(entry), Some(other))
-                if other.flow.client == self.client
+                if other.client() == self.client
                     && !Arc::ptr_eq(&entry.server, &other.server) =>
             {
                 self.entries().remove(self.guard, entry);
@@ -287,7 +287,7 @@ impl<'g> Arrival<'g> {
         if is_unproved {
             return Err(Reason::IkeResponderSpi.into());
         }
-        let proved = other.flow.client == self.client || !header.is_first();
+        let proved = other.client() == self.client || !header.is_first();
         let state = match event {
             // It would be established in a moment, and need not wait for room among the initial.
             Event::IkeLater => State::Established,
@@ -296,7 +296,7 @@ impl<'g> Arrival<'g> {
         };
         let entry = self.make(ports, Origin::Message(header), other.binding(), state)?;
         // Port 4500 after port 500 is no move.
-        if other.flow.client != self.client || other.flow.vip_port == ports.destination {
+        if other.client() != self.client || other.flow().vip_port == ports.destination {
             self.netns.stats.count(Counted::Moved);
         }
         Ok((entry, event))

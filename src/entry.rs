@@ -3,6 +3,7 @@
 //! An entry: one initiator flow, bound to one real server.
 
 mod expire;
+mod kept;
 pub(crate) mod reply;
 mod sighting;
 pub(crate) mod soft;
@@ -14,7 +15,7 @@ mod tests;
 pub(crate) use expire::period as sweep_period;
 
 use crate::{
-    addr::Flow,
+    addr::{Addr, Flow},
     ike::{
         header::Header,
         state::{Event, State},
@@ -22,10 +23,14 @@ use crate::{
     kapi::once,
     server::Server,
 };
-use kernel::sync::{
-    atomic::{Atomic, Full, Relaxed},
-    barrier::smp_mb,
-    Arc,
+use kept::Kept;
+use kernel::{
+    build_assert::static_assert,
+    sync::{
+        atomic::{Atomic, Full, Relaxed},
+        barrier::smp_mb,
+        Arc,
+    },
 };
 use sighting::Spis;
 use template::Template;
@@ -33,25 +38,21 @@ use template::Template;
 /// Seconds for which a server that was removed may still answer.
 const LINGER: u64 = 60;
 
-/// An entry. Whatever changes in it is atomic; packets of many CPUs use it at once.
+/// An entry. Whatever changes in it is atomic; packets of many CPUs use it at once. What data packets
+/// look at comes first, in as few cache lines as can be.
+#[repr(C)]
 pub(crate) struct Entry {
-    /// What it stands for.
-    pub(crate) flow: Flow,
+    kept: Kept,
+    clock: Clock,
     /// Where its packets go.
     pub(crate) server: Arc<Server>,
-    /// What persistence knows of the initiator.
-    pub(crate) template: Option<Arc<Template>>,
-    clock: Clock,
+    spis: Spis,
     initiator_spi: Atomic<u64>,
     responder_spi: Atomic<u64>,
-    /// The SPI with which the server has begun an IKE SA itself, 0 if it has not.
-    offered_spi: Atomic<u64>,
-    form: Atomic<i32>,
-    spis: Spis,
-    /// Whether something vouches for the initiator, so that its ESP passes before it has proved
-    /// itself: an entry of its own, or an SPI that names the server.
-    vouched: bool,
 }
+
+// With what the table has of it, two cache lines.
+static_assert!(size_of::<Entry>() == 64);
 
 /// Why an entry is made.
 pub(crate) enum Origin<'a> {
@@ -81,6 +82,11 @@ impl Origin<'_> {
     }
 }
 
+/// What is noted of the form of ESP.
+const NATIVE: i8 = 1;
+const IN_UDP: i8 = 2;
+const VOUCHED: i8 = 4;
+
 /// How an initiator sends ESP.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -100,32 +106,53 @@ pub(crate) struct Binding {
 }
 
 impl Entry {
+    /// With `is_vouched`, something vouches for the initiator, so that its ESP passes before it has
+    /// proved itself: an entry of its own, or an SPI that names the server.
     fn new(
-        flow: Flow,
-        binding: Binding,
+        kept: Kept,
+        server: Arc<Server>,
         clock: Clock,
         (initiator_spi, responder_spi): (u64, u64),
-        vouched: bool,
+        is_vouched: bool,
     ) -> Self {
+        if is_vouched {
+            kept.notes().form.store(VOUCHED, Relaxed);
+        }
         Entry {
-            flow,
-            server: binding.server,
-            template: binding.template,
+            kept,
             clock,
+            server,
+            spis: Spis::none(),
             initiator_spi: Atomic::new(initiator_spi),
             responder_spi: Atomic::new(responder_spi),
-            offered_spi: Atomic::new(0),
-            form: Atomic::new(0),
-            spis: Spis::none(),
-            vouched,
         }
+    }
+
+    /// What it stands for.
+    #[inline]
+    pub(crate) fn flow(&self) -> Flow {
+        self.kept.flow()
+    }
+
+    /// Address of the initiator (CIP).
+    #[inline]
+    pub(crate) fn client(&self) -> Addr {
+        self.kept.client()
+    }
+
+    /// Address of the virtual service (VIP).
+    #[inline]
+    pub(crate) fn vip(&self) -> Addr {
+        self.kept.vip()
     }
 
     /// What an event is for the entry in this state.
     #[inline]
     pub(crate) fn judge(&self, state: State, event: Event) -> Event {
         match event {
-            Event::Ipsec { .. } | Event::IkeUnproved if self.vouched && state == State::Initial => {
+            Event::Ipsec { .. } | Event::IkeUnproved
+                if state == State::Initial && self.is_vouched() =>
+            {
                 Event::Named
             }
             event => event,
@@ -137,12 +164,16 @@ impl Entry {
         core::ptr::eq(&*self.server.account, &*server.account)
     }
 
+    fn is_vouched(&self) -> bool {
+        self.kept.notes().form.load(Relaxed) & VOUCHED != 0
+    }
+
     /// How its initiator was last seen to send ESP. Only asked for where the server is to get it
     /// in UDP.
     pub(crate) fn form(&self) -> Option<Form> {
-        match self.form.load(Relaxed) {
-            1 => Some(Form::Native),
-            2 => Some(Form::InUdp),
+        match self.kept.notes().form.load(Relaxed) & !VOUCHED {
+            NATIVE => Some(Form::Native),
+            IN_UDP => Some(Form::InUdp),
             _ => None,
         }
     }
@@ -150,24 +181,18 @@ impl Entry {
     /// Remembers how its initiator sends ESP.
     pub(crate) fn set_form(&self, form: Form) {
         let form = match form {
-            Form::Native => 1,
-            Form::InUdp => 2,
+            Form::Native => NATIVE,
+            Form::InUdp => IN_UDP,
         };
-        self.form.store(form, Relaxed);
+        let noted = &self.kept.notes().form;
+        // Whether something vouches for it does not change.
+        noted.store(noted.load(Relaxed) & VOUCHED | form, Relaxed);
     }
 
     /// Whether ESP of this SPI was let through in UDP.
     #[inline]
     pub(crate) fn has_seen(&self, spi: u32) -> bool {
         self.spis.has(spi)
-    }
-
-    /// What it is bound to.
-    pub(crate) fn binding(&self) -> Binding {
-        Binding {
-            server: self.server.clone(),
-            template: self.template.clone(),
-        }
     }
 
     /// The state it is in at `now`, or `None` if it is dead: its timer has ended, or its server
@@ -192,6 +217,10 @@ impl Entry {
         // has linked what whoever retires it is going to find.
         smp_mb(Full);
         Clock::phase(self.clock.0.load(Relaxed)) == Phase::Gone
+    }
+
+    fn is_initial(&self) -> bool {
+        Clock::phase(once::read(&self.clock.0)) == Phase::Alive(State::Initial)
     }
 
     /// Whether it is kept, dead, so that what its server still answers does not go out with the
@@ -226,8 +255,9 @@ impl Entry {
     /// with which it has begun itself, if the message is an answer to that.
     #[inline]
     pub(crate) fn learnt(&self, header: &Header) -> u64 {
-        match self.offered_spi.load(Relaxed) {
-            offered if offered != 0 && header.shows(offered) => offered,
+        match self.spis.offered() {
+            // Only who is to prove himself is asked.
+            offered if offered != 0 && header.shows(offered) && self.is_initial() => offered,
             _ => self.responder_spi(),
         }
     }
@@ -237,7 +267,7 @@ impl Entry {
     pub(crate) fn learn(&self, message: &Header) {
         let is_reply = message.initiator_spi == self.initiator_spi();
         match message.responder_spi {
-            0 if !is_reply => self.offered_spi.store(message.initiator_spi, Relaxed),
+            0 if !is_reply && self.is_initial() => self.spis.offer(message.initiator_spi),
             spi if is_reply && spi != 0 => self.responder_spi.store(spi, Relaxed),
             _ => {}
         }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     kapi::{
         rcu::Guard,
-        table::{Table, NEVER, STRIPES},
+        table::{Sizes, Table, NEVER, STRIPES},
         time,
         work::{breathe, interruptions, Task},
     },
@@ -181,7 +181,7 @@ impl Entries {
         }
         match entry.clock.overdue(now) {
             Some(since) if account.common.soft.limit() > 0 => {
-                let flow = entry.flow;
+                let flow = entry.flow();
                 self.see_overdue(guard, entry, Overdue { since, flow }, (pass, now))
             }
             _ => {
@@ -253,9 +253,12 @@ impl Entries {
 
     /// Whether there is anything to sweep or to make smaller.
     fn is_idle(&self) -> bool {
-        let is_idle = |count, size| count == 0 && size <= STRIPES;
-        is_idle(self.table.count(), self.size())
-            && is_idle(self.templates.count(), self.templates.size())
+        let none = Sizes { near: 0, far: 0 };
+        let least = |sizes: Sizes| sizes.near <= STRIPES && sizes.far <= STRIPES;
+        self.table.counts() == none
+            && least(self.table.sizes())
+            && self.templates.counts() == none
+            && least(self.templates.sizes())
     }
 }
 
@@ -294,10 +297,29 @@ impl Step {
 }
 
 /// Has one bucket for each object, or up to eight.
-fn fit<T: Send + Sync + 'static, const N: usize>(table: &Table<T, N>) {
-    let (count, size) = (table.count(), table.size());
-    if count > size || (count < size / 8 && size > STRIPES) {
+fn fit<T, F, const N: usize, const M: usize>(table: &Table<T, F, N, M>)
+where
+    T: Send + Sync + 'static,
+    F: Send + Sync + 'static,
+{
+    let (counts, sizes) = (table.counts(), table.sizes());
+    let wanted = Sizes {
+        near: fitting(counts.near, sizes.near),
+        far: fitting(counts.far, sizes.far),
+    };
+    if wanted != sizes {
         // Without the memory for it, the table serves on as it is, and the next sweep tries again.
-        let _ = table.resize(count * 2);
+        let _ = table.resize(wanted);
+    }
+}
+
+/// The number of buckets for so many objects, which have `size` of them.
+fn fitting(count: usize, size: usize) -> usize {
+    if count > size {
+        count
+    } else if count < size / 8 && size > STRIPES {
+        count * 2
+    } else {
+        size
     }
 }

@@ -41,15 +41,15 @@ pub(crate) enum Found<'g> {
 impl Entry {
     /// Whether answers of its server come with this.
     fn is_answered_by(&self, reply: &Reply) -> bool {
-        self.flow.transport == reply.transport
-            && self.flow.client_port == reply.client_port
-            && self.flow.vip_port == reply.port
+        let flow = self.flow();
+        (flow.transport, flow.client_port, flow.vip_port)
+            == (reply.transport, reply.client_port, reply.port)
             && self.is_answered_from(&reply.server, &reply.client)
     }
 
     /// Whether answers of its server come from and to these.
     fn is_answered_from(&self, server: &Addr, client: &Addr) -> bool {
-        self.flow.client == *client && self.server.address == *server
+        self.client() == *client && self.server.address == *server
     }
 }
 

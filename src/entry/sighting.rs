@@ -33,46 +33,57 @@ pub(super) struct Sighting {
     flow: Flow,
 }
 
-/// The SPIs that were seen on an entry.
-pub(super) struct Spis {
-    slots: [Atomic<u32>; SLOTS],
-    /// When one of them gave way to another, in jiffies.
-    changed: Atomic<u64>,
-}
+/// The SPIs that were seen on an entry. One that is initial sees none; there the place is for the SPI
+/// with which the server has begun an IKE SA itself.
+pub(super) struct Spis([Atomic<u32>; SLOTS]);
 
 impl Spis {
     pub(super) fn none() -> Self {
-        Spis {
-            slots: [const { Atomic::new(0) }; SLOTS],
-            changed: Atomic::new(0),
-        }
+        Spis([const { Atomic::new(0) }; SLOTS])
+    }
+
+    /// The server has begun an IKE SA with this SPI.
+    pub(super) fn offer(&self, spi: u64) {
+        let [high, low, ..] = &self.0;
+        let [a, b, c, d, e, f, g, h] = spi.to_be_bytes();
+        high.store(u32::from_be_bytes([a, b, c, d]), Relaxed);
+        low.store(u32::from_be_bytes([e, f, g, h]), Relaxed);
+    }
+
+    /// The SPI with which the server has begun an IKE SA, 0 if it has not. Half of it may be another's,
+    /// if it is just beginning one more.
+    pub(super) fn offered(&self) -> u64 {
+        let [high, low, ..] = &self.0;
+        u64::from(once::read(high)) << 32 | u64::from(once::read(low))
+    }
+
+    /// The entry is established: what the server has begun no longer matters.
+    pub(super) fn clear(&self) {
+        self.0.iter().for_each(|slot| slot.store(0, Relaxed));
     }
 
     #[inline]
     pub(super) fn has(&self, spi: u32) -> bool {
-        self.slots.iter().any(|slot| once::read(slot) == spi)
+        self.0.iter().any(|slot| once::read(slot) == spi)
     }
 
     /// Puts an SPI in the place of none, or of another, which is returned. With more SPIs than there
-    /// is room for one takes another's place once a second only: `None` in between.
-    fn put(&self, spi: u32, now: u64) -> Option<u32> {
-        let mut slots = self.slots.iter();
+    /// is room for one takes another's place if it `may`: `None` otherwise.
+    fn put(&self, spi: u32, may: impl FnOnce() -> bool) -> Option<u32> {
+        let mut slots = self.0.iter();
         if slots.any(|slot| slot.cmpxchg(0, spi, Full).is_ok()) {
             return Some(0);
         }
-        let changed = self.changed.load(Relaxed);
-        if now < changed + time::from_seconds(1)
-            || self.changed.cmpxchg(changed, now, Relaxed).is_err()
-        {
+        if !may() {
             return None;
         }
         let place = usize::try_from(spi).unwrap_or(0) % SLOTS;
-        self.slots.get(place).map(|slot| slot.xchg(spi, Full))
+        self.0.get(place).map(|slot| slot.xchg(spi, Full))
     }
 
     /// All of them.
     fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        let spis = self.slots.iter().map(|slot| slot.load(Relaxed));
+        let spis = self.0.iter().map(|slot| slot.load(Relaxed));
         spis.filter(|spi| *spi != 0)
     }
 }
@@ -88,10 +99,12 @@ impl Entries {
 
     #[cold]
     fn sight_new(&self, guard: &Guard, entry: &Entry, spi: u32, now: u64) {
-        let Some(old) = entry.spis.put(spi, now) else {
+        let second = time::to_milliseconds(now) / 1000;
+        let may = || entry.kept.notes().is_first_in(second);
+        let Some(old) = entry.spis.put(spi, may) else {
             return;
         };
-        let flow = entry.flow;
+        let flow = entry.flow();
         if old != 0 {
             self.forget(guard, &flow, old);
         }
@@ -105,7 +118,7 @@ impl Entries {
         };
         let sighting = Sighting { spi, flow };
         // Without the memory for it, or among so many, it was not seen.
-        let inserted = self.sightings.insert(guard, sighting, hash, [None], rival);
+        let inserted = self.sightings.insert(guard, sighting, [hash], None, rival);
         // Who ends the life of an entry forgets what it has seen: either he has found this,
         // or we find here that it is gone.
         if matches!(inserted, Ok(Inserted::New(_))) && entry.is_gone() {
@@ -116,7 +129,7 @@ impl Entries {
     /// Forgets every SPI that was seen on an entry.
     pub(super) fn forget_all(&self, guard: &Guard, entry: &Entry) {
         for spi in entry.spis.iter() {
-            self.forget(guard, &entry.flow, spi);
+            self.forget(guard, &entry.flow(), spi);
         }
     }
 
@@ -162,7 +175,7 @@ impl Entries {
         let find = |wanted: &mut dyn FnMut(&Entry) -> bool| {
             self.find_by_address(guard, client, vip, State::Established, wanted)
         };
-        let found = find(&mut |entry| is_alive(entry) && entry.flow.vip_port == NATT_PORT)?;
+        let found = find(&mut |entry| is_alive(entry) && entry.flow().vip_port == NATT_PORT)?;
         let mut count = 0;
         let other = find(&mut |entry| {
             count += 1;

@@ -3,8 +3,8 @@
 //! The entries of a namespace, found by flow, by IKE SPI, by address, and by what servers answer.
 
 use super::{
-    expire::Pace, reply::Reply, sighting::Sighting, template::Template, Binding, Clock, Entry,
-    Origin, Restarted,
+    expire::Pace, kept::Kept, reply::Reply, sighting::Sighting, template::Template, Binding, Clock,
+    Entry, Origin, Restarted,
 };
 use crate::{
     addr::{Addr, Family, Flow},
@@ -13,7 +13,7 @@ use crate::{
         genl::Dump,
         once, random,
         rcu::Guard,
-        table::{Inserted, Node, Table},
+        table::{Far, Inserted, Node, Table},
         time,
         work::breathe,
     },
@@ -39,22 +39,42 @@ pub(super) const ENTRIES_MAX: usize = 1 << 22;
 /// Times a flush goes through a table that is being resized.
 const FLUSH_PASSES: usize = 8;
 
-/// An entry in the table.
-pub(crate) type EntryNode = Node<Entry, INDICES>;
+/// An entry in the table. Those whose server's address is translated, or whom persistence knows, are
+/// wide ones; with the latter comes what it knows.
+pub(crate) type EntryNode = Node<Entry, Tie, INDICES, FURTHER>;
 
-const INDICES: usize = 5;
+/// What persistence knows of an initiator.
+type Tie = Option<Arc<Template>>;
+
+const INDICES: usize = 3;
 const BY_SPI: usize = 1;
 const BY_ADDRESS: usize = 2;
 /// Answers of servers are looked up only where addresses are translated: no other entry is in
 /// these two.
+const FURTHER: usize = 2;
 pub(super) const BY_REPLY: usize = 3;
 pub(super) const BY_REPLY_ADDRESS: usize = 4;
 
+impl EntryNode {
+    /// What persistence knows of the initiator.
+    fn template(&self) -> Option<&Arc<Template>> {
+        self.far()?.as_ref()
+    }
+
+    /// What the entry is bound to.
+    pub(crate) fn binding(&self) -> Binding {
+        Binding {
+            server: self.server.clone(),
+            template: self.template().cloned(),
+        }
+    }
+}
+
 /// The table of a namespace.
 pub(crate) struct Entries {
-    pub(super) table: Table<Entry, INDICES>,
-    pub(super) templates: Table<Arc<Template>, 1>,
-    pub(super) sightings: Table<Sighting, 1>,
+    pub(super) table: Table<Entry, Tie, INDICES, FURTHER>,
+    pub(super) templates: Table<Arc<Template>, (), 1, 0>,
+    pub(super) sightings: Table<Sighting, (), 1, 0>,
     /// How the sweep goes.
     pub(crate) pace: Pace,
     pub(super) stats: Arc<Stats>,
@@ -93,7 +113,7 @@ impl Entries {
         flow: &Flow,
         now: u64,
     ) -> Option<&'g EntryNode> {
-        let wanted = |entry: &Entry| entry.flow == *flow && entry.state(now).is_some();
+        let wanted = |entry: &Entry| entry.kept.is(flow) && entry.state(now).is_some();
         self.table.find::<0>(guard, self.flow_hash(flow), wanted)
     }
 
@@ -107,7 +127,7 @@ impl Entries {
     ) -> Option<&'g EntryNode> {
         let mut state = None;
         let wanted = |entry: &Entry| {
-            entry.flow == *flow && {
+            entry.kept.is(flow) && {
                 state = entry.state(now);
                 state.is_some()
             }
@@ -140,7 +160,7 @@ impl Entries {
     ) -> Option<&'g EntryNode> {
         self.table
             .find::<BY_SPI>(guard, self.spi_hash(vip, spi), |entry| {
-                entry.initiator_spi() == spi && entry.flow.vip == *vip && entry.state(now).is_some()
+                entry.initiator_spi() == spi && entry.vip() == *vip && entry.state(now).is_some()
             })
     }
 
@@ -174,7 +194,7 @@ impl Entries {
     ) -> Option<&'g EntryNode> {
         let hash = self.address_hash(client, vip, state);
         self.table.find::<BY_ADDRESS>(guard, hash, |entry| {
-            entry.flow.client == *client && entry.flow.vip == *vip && wanted(entry)
+            entry.kept.is_between(client, vip) && wanted(entry)
         })
     }
 
@@ -186,7 +206,7 @@ impl Entries {
         binding: Binding,
         origin: &Origin<'_>,
         (state, now, deadline): (State, u64, u64),
-    ) -> Result<Inserted<'g, Entry, INDICES>, Reason> {
+    ) -> Result<Inserted<'g, Entry, Tie, INDICES, FURTHER>, Reason> {
         let is_full = match state {
             State::Initial => self.initial.load(Relaxed) >= INITIAL_MAX,
             State::Established => false,
@@ -194,30 +214,37 @@ impl Entries {
         if is_full || self.table.count() >= ENTRIES_MAX {
             return Err(Reason::TableFull);
         }
-        let Binding { server, template } = binding.clone();
+        let kept = Kept::new(&flow).map_err(|_| Reason::NoMemory)?;
+        let Binding { server, template } = binding;
         let (client, vip) = (&flow.client, &flow.vip);
-        let is_translated = server.is_translated();
-        let reply = Reply {
-            transport: flow.transport,
-            server: server.address,
-            client: *client,
-            client_port: flow.client_port,
-            port: flow.vip_port,
-        };
-        let hash = self.flow_hash(&flow);
         let spis = origin.spis(state);
-        let vouched = matches!(origin, Origin::Entry(_) | Origin::Name);
+        let hash = self.flow_hash(&flow);
         let hashes = [
-            None,
+            hash,
             // Those without an SPI shall not all hang in one chain.
-            Some(match spis.0 {
+            match spis.0 {
                 0 => hash,
                 spi => self.spi_hash(vip, spi),
-            }),
-            Some(self.address_hash(client, vip, state)),
-            is_translated.then(|| self.reply_hash(&reply)),
-            is_translated.then(|| self.address_hash(client, &server.address, state)),
+            },
+            self.address_hash(client, vip, state),
         ];
+        let is_translated = server.is_translated();
+        let far = (is_translated || template.is_some()).then(|| Far {
+            value: template.clone(),
+            hashes: if is_translated {
+                let reply = Reply {
+                    transport: flow.transport,
+                    server: server.address,
+                    client: *client,
+                    client_port: flow.client_port,
+                    port: flow.vip_port,
+                };
+                let address = self.address_hash(client, &server.address, state);
+                [Some(self.reply_hash(&reply)), Some(address)]
+            } else {
+                [None; FURTHER]
+            },
+        });
         // Before others can find the entry, and remove it.
         server.account.enter(state);
         self.tally(state, 1);
@@ -228,10 +255,11 @@ impl Entries {
                 template.prove();
             }
         }
-        let entry = Entry::new(flow, binding, Clock::new(state, deadline), spis, vouched);
-        let inserted = self.table.insert(guard, entry, hash, hashes, |rival| {
-            rival.flow == flow && rival.state(now).is_some()
-        });
+        let is_vouched = matches!(origin, Origin::Entry(_) | Origin::Name);
+        let clock = Clock::new(state, deadline);
+        let entry = Entry::new(kept, server.clone(), clock, spis, is_vouched);
+        let rival = |rival: &Entry| rival.kept.is(&flow) && rival.state(now).is_some();
+        let inserted = self.table.insert(guard, entry, hashes, far, rival);
         if let Ok(Inserted::New(_)) = inserted {
             self.table.see_by(guard, hash, deadline);
             self.stats.count(Event::Created);
@@ -260,7 +288,7 @@ impl Entries {
     ) {
         let Restarted { from, sooner } = entry.clock.restart(to, deadline);
         if sooner {
-            let hash = self.flow_hash(&entry.flow);
+            let hash = self.flow_hash(&entry.flow());
             self.table.see_by(guard, hash, deadline);
         }
         let Some(from) = from else {
@@ -270,14 +298,17 @@ impl Entries {
         self.tally(from, -1);
         self.tally(to, 1);
         self.stats.count(Event::Established);
+        entry.spis.clear();
         // ESP and AH follow the initiator's address: to the entry that was established last.
-        let client = &entry.flow.client;
-        let hash = self.address_hash(client, &entry.flow.vip, to);
+        let client = &entry.client();
+        let hash = self.address_hash(client, &entry.vip(), to);
         self.table.relink::<BY_ADDRESS>(guard, entry, hash, || {});
-        let hash = self.address_hash(client, &entry.server.address, to);
-        self.table
-            .relink::<BY_REPLY_ADDRESS>(guard, entry, hash, || {});
-        if let Some(template) = &entry.template {
+        if entry.server.is_translated() {
+            let hash = self.address_hash(client, &entry.server.address, to);
+            self.table
+                .relink::<BY_REPLY_ADDRESS>(guard, entry, hash, || {});
+        }
+        if let Some(template) = entry.template() {
             template.prove();
         }
     }
@@ -302,7 +333,7 @@ impl Entries {
             entry.responder_spi.store(responder, Relaxed);
         }
         if another {
-            let hash = self.spi_hash(&entry.flow.vip, spi);
+            let hash = self.spi_hash(&entry.vip(), spi);
             self.table.relink::<BY_SPI>(guard, entry, hash, || {
                 entry.initiator_spi.store(spi, Relaxed);
             });
@@ -321,7 +352,7 @@ impl Entries {
     }
 
     /// Ends the life of an entry, which stays in the table for the answers of its server.
-    pub(super) fn retire(&self, guard: &Guard, entry: &Entry) {
+    pub(super) fn retire(&self, guard: &Guard, entry: &EntryNode) {
         let Some(state) = entry.clock.retire() else {
             return;
         };
@@ -329,7 +360,7 @@ impl Entries {
         self.tally(state, -1);
         self.retired.add(1, Relaxed);
         self.forget_all(guard, entry);
-        if let Some(template) = &entry.template {
+        if let Some(template) = entry.template() {
             template.leave(time::jiffies());
         }
     }
@@ -343,7 +374,7 @@ impl Entries {
                 let guard = Guard::new();
                 let now = time::jiffies();
                 self.table.visit(&guard, bucket, |entry| {
-                    let is_unwanted = entry.state(now).is_some() && unwanted(&entry.flow);
+                    let is_unwanted = entry.state(now).is_some() && unwanted(&entry.flow());
                     if is_unwanted && self.remove(&guard, entry) {
                         self.stats.count(Event::Flushed);
                     }

@@ -121,7 +121,7 @@ impl Entries {
         };
         let inserted = self
             .templates
-            .insert(guard, template.clone(), hash, [None], rival)
+            .insert(guard, template.clone(), [hash], None, rival)
             .map_err(|_| Reason::NoMemory)?;
         Ok(match inserted {
             Inserted::New(_) => {

@@ -206,7 +206,7 @@ mod tests {
         let port = |f: &Fixture| {
             f.entries
                 .by_address(&guard, &client, &vip, f.now)
-                .map(|entry| entry.flow.client_port)
+                .map(|entry| entry.flow().client_port)
         };
         let first = f.make(&guard, flow(1, 1), 1, Initial, 1000)?;
         let second = f.make(&guard, flow(1, 2), 2, Initial, 1000)?;
@@ -374,7 +374,7 @@ mod tests {
         let guard = Guard::new();
         let find = |spi| {
             let found = f.entries.by_esp(&guard, &VIP, spi, f.now);
-            found.map(|entry| entry.flow.client_port)
+            found.map(|entry| entry.flow().client_port)
         };
         let first = f.make(&guard, flow(1, 1), 1, Established, 1000)?;
         f.entries.sight(&guard, first, 77, f.now);

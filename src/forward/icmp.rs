@@ -128,7 +128,7 @@ pub(crate) fn outgoing<'g>(
     let Found::Alive(entry) = found else {
         return Some(Err(Reason::ReplyRemoved));
     };
-    Some(send_back(&entry.flow.vip, packet, &quote).map(|()| Outcome::Out(entry)))
+    Some(send_back(&entry.vip(), packet, &quote).map(|()| Outcome::Out(entry)))
 }
 
 /// Has an error about what went to a server come from the service at `vip`, and be about what the
@@ -237,7 +237,7 @@ fn wrapped<'g>(
         Found::Alive(entry) if !is_ike && entry.form() == Some(Form::Native) => {
             let told = tell_anew(packet, quote, |packet| {
                 packet.remove_udp(ESP)?;
-                packet.set_destination(&entry.flow.vip)
+                packet.set_destination(&entry.vip())
             });
             Some(told.map(|()| Outcome::Told(entry)))
         }

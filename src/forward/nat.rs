@@ -85,7 +85,7 @@ fn translate(packet: &mut Packet<'_>, entry: &Entry, is_encap: bool) -> Result<(
     if is_encap {
         packet.remove_udp(ESP).map_err(|_| Reason::NoMemory)?;
     }
-    let vip = &entry.flow.vip;
+    let vip = &entry.vip();
     packet.set_source(vip).map_err(|_| Reason::NoMemory)?;
     packet.reroute().map_err(|_| Reason::NoRoute)
 }

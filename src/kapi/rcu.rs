@@ -8,7 +8,7 @@
 mod tests;
 
 use super::{bindings, once};
-use core::ops::Deref;
+use core::{ops::Deref, ptr::NonNull};
 use kernel::{
     alloc::AllocError,
     prelude::*,
@@ -65,33 +65,25 @@ pub(super) fn assert_reading() {
     };
 }
 
-/// Gives `object` to a callback that drops it after a grace period.
+/// Has `callback` called with `head` after a grace period.
 ///
 /// # Safety
 ///
-/// `head` must be a field of `object` at offset 0, not used for anything else, and no new reader
-/// may find the object any more.
-pub(super) unsafe fn drop_later<T: Send>(object: KBox<T>) {
-    let head: *mut bindings::callback_head = KBox::into_raw(object).cast();
-    // SAFETY: By the safety requirements `head` is the object's own; `drop_now` frees the object.
-    unsafe { bindings::call_rcu(head, Some(drop_now::<T>)) };
+/// The memory of `head` must not be used for anything else until then, and the callback must be
+/// right to call. It must not be a module's that does not wait for it: see [`Barrier`].
+pub(super) unsafe fn call_later(
+    head: NonNull<Head>,
+    callback: unsafe extern "C" fn(*mut bindings::callback_head),
+) {
+    // SAFETY: By the safety requirements. A head is nothing but what C calls it.
+    unsafe { bindings::call_rcu(head.as_ptr().cast(), Some(callback)) };
 }
 
-/// Called by RCU when a grace period has passed.
-///
-/// # Safety
-///
-/// `head` comes from [`drop_later`] of the same `T`.
-unsafe extern "C" fn drop_now<T>(head: *mut bindings::callback_head) {
-    // SAFETY: `drop_later` took the pointer out of a box of this type.
-    drop(unsafe { KBox::<T>::from_raw(head.cast()) });
-}
-
-/// The head of an object that [`drop_later`] takes; must be its first field.
+/// What RCU has of an object that is to go: see [`call_later`].
 #[repr(transparent)]
 pub(super) struct Head(Opaque<bindings::callback_head>);
 
-// SAFETY: Only whoever gives the object to RCU touches its head.
+// SAFETY: Only whoever gives an object to RCU touches its head.
 unsafe impl Send for Head {}
 // SAFETY: As above.
 unsafe impl Sync for Head {}

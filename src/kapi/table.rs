@@ -2,8 +2,9 @@
 
 //! A hash table of objects with several keys, read under RCU and resized under its readers.
 //!
-//! Each object hangs in up to `N` indices at once, by a hash each. Readers take no lock. Writers take
-//! the stripe lock of the object's hash in index 0, which is the lock of the object, and with it
+//! Each object hangs in `N` indices at once, by a hash each. Some are wide: they have more about them, a
+//! value that the others need no memory for, and may hang in up to `M` indices more. Readers take no
+//! lock. Writers take the stripe lock of the object's hash in index 0, which is the lock of the object, and with it
 //! one of a further index at a time. A stripe lock covers all buckets whose number ends in the
 //! same bits, in every size of the table, so that it stays the right one during a resize.
 //!
@@ -18,8 +19,9 @@ mod tests;
 pub(crate) use self::agenda::NEVER;
 
 use self::agenda::{Agenda, BATCH};
-use self::chain::{Buckets, Link, Next};
+use self::chain::{Buckets, Next, Place, Prev};
 use super::{
+    bindings,
     lock::{StripeGuard, Stripes},
     once,
     rcu::{self, Guard},
@@ -27,7 +29,7 @@ use super::{
 };
 use core::{
     marker::PhantomData,
-    mem::offset_of,
+    mem::{offset_of, ManuallyDrop},
     ops::Deref,
     ptr::{self, NonNull},
 };
@@ -99,31 +101,168 @@ impl Drop for Index {
     }
 }
 
-/// An object in a table.
+/// An object in a table. What a reader wants of it comes first.
+///
+/// # Invariants
+///
+/// If `is_wide`, this is the first field of a [`Wide`].
 #[repr(C)]
-pub(crate) struct Node<T, const N: usize> {
-    // The first field: RCU frees by it.
-    head: rcu::Head,
-    links: [Link; N],
+pub(crate) struct Node<T, F, const N: usize, const M: usize> {
+    nexts: [Next; N],
     hashes: [Atomic<u32>; N],
+    is_wide: bool,
     value: T,
+    back: Back<N>,
+    _more: PhantomData<Wide<T, F, N, M>>,
 }
 
-impl<T, const N: usize> Node<T, N> {
-    /// The node whose place in index `index` is `link`.
+/// The ways back of an object. But for the first, which says whether it is in the table at all, RCU
+/// has their memory as soon as it is not.
+#[repr(C)]
+union Back<const N: usize> {
+    prevs: ManuallyDrop<[Prev; N]>,
+    end: ManuallyDrop<End>,
+}
+
+#[repr(C)]
+struct End {
+    _first: Prev,
+    head: rcu::Head,
+}
+
+/// A wide object.
+#[repr(C)]
+struct Wide<T, F, const N: usize, const M: usize> {
+    node: Node<T, F, N, M>,
+    more: More<F, M>,
+}
+
+#[repr(C)]
+struct More<F, const M: usize> {
+    nexts: [Next; M],
+    prevs: [Prev; M],
+    hashes: [Atomic<u32>; M],
+    value: F,
+}
+
+impl<T, F, const N: usize, const M: usize> Node<T, F, N, M> {
+    /// Where the head for RCU lies.
+    const HEAD: usize = offset_of!(Self, back) + offset_of!(End, head);
+
+    fn new(value: T, hashes: [u32; N], is_wide: bool) -> impl Init<Self> {
+        let back = Back {
+            prevs: ManuallyDrop::new([const { Prev::new() }; N]),
+        };
+        init!(Node {
+            nexts: [const { Next::new() }; N],
+            hashes: hashes.map(Atomic::new),
+            is_wide,
+            value,
+            back,
+            _more: PhantomData,
+        })
+    }
+
+    /// The node whose place in index `index` is `next`.
     ///
     /// # Safety
     ///
-    /// `link` is in a chain of this index of a table of this type, and alive for `'a`.
+    /// `next` is in a chain of this index of a table of this type, and alive for `'a`.
+    #[inline(always)]
+    unsafe fn from_next<'a>(next: NonNull<Next>, index: usize) -> &'a Self {
+        let start = match index.checked_sub(N) {
+            None => offset_of!(Self, nexts) + index * size_of::<Next>(),
+            Some(index) => {
+                offset_of!(Wide<T, F, N, M>, more)
+                    + offset_of!(More<F, M>, nexts)
+                    + index * size_of::<Next>()
+            }
+        };
+        // SAFETY: By the safety requirements it lies at this offset of a live node, or of the wide
+        // one that this begins.
+        unsafe { next.byte_sub(start).cast::<Self>().as_ref() }
+    }
+
+    /// What a wide object has.
     #[inline]
-    unsafe fn from_link<'a>(link: NonNull<Link>, index: usize) -> &'a Self {
-        let offset = offset_of!(Self, links) + index * size_of::<Link>();
-        // SAFETY: By the safety requirements the link lies at this offset of a live node.
-        unsafe { link.byte_sub(offset).cast::<Self>().as_ref() }
+    fn more(&self) -> Option<&More<F, M>> {
+        let wide = ptr::from_ref(self).cast::<Wide<T, F, N, M>>();
+        // SAFETY: By the type invariant.
+        self.is_wide.then(|| unsafe { &(*wide).more })
+    }
+
+    /// What is known of the object, if that is a wide one.
+    #[inline]
+    pub(crate) fn far(&self) -> Option<&F> {
+        self.more().map(|more| &more.value)
+    }
+
+    /// The hash of the object in an index, if it has one there.
+    #[inline(always)]
+    fn hash(&self, index: usize) -> Option<&Atomic<u32>> {
+        match index.checked_sub(N) {
+            None => self.hashes.get(index),
+            Some(index) => self.more()?.hashes.get(index),
+        }
+    }
+
+    /// Its place in an index, if it has one there. The caller has the lock of the object, and has
+    /// seen that it is in the table.
+    #[inline(always)]
+    fn place(&self, index: usize) -> Option<Place<'_>> {
+        let (next, prev) = match index.checked_sub(N) {
+            None => {
+                // SAFETY: RCU does not have the memory yet.
+                let prevs: &[Prev; N] = unsafe { &self.back.prevs };
+                (self.nexts.get(index)?, prevs.get(index)?)
+            }
+            Some(index) => {
+                let more = self.more()?;
+                (more.nexts.get(index)?, more.prevs.get(index)?)
+            }
+        };
+        // SAFETY: They lie at offsets that the index tells. The table links and unlinks them under
+        // the locks.
+        Some(unsafe { Place::new(next, prev) })
+    }
+
+    /// Whether the object is in the table. The caller has the lock of the object.
+    fn is_linked(&self) -> bool {
+        // SAFETY: The first one is never RCU's.
+        let prevs: &[Prev; N] = unsafe { &self.back.prevs };
+        prevs.first().is_some_and(Prev::is_linked)
+    }
+
+    /// Frees an object.
+    ///
+    /// # Safety
+    ///
+    /// The node came out of a box in [`Table::insert`], and the caller owns it.
+    unsafe fn free(node: NonNull<Self>) {
+        // SAFETY: By the safety requirements.
+        if unsafe { node.as_ref() }.is_wide {
+            // SAFETY: By the type invariant, and as it was made in a box of this type.
+            drop(unsafe { KBox::<Wide<T, F, N, M>>::from_raw(node.as_ptr().cast()) });
+        } else {
+            // SAFETY: As above.
+            drop(unsafe { KBox::from_raw(node.as_ptr()) });
+        }
+    }
+
+    /// Called by RCU when a grace period has passed.
+    ///
+    /// # Safety
+    ///
+    /// `head` is that of a node which [`Table::remove`] has taken out of the table.
+    unsafe extern "C" fn free_late(head: *mut bindings::callback_head) {
+        let node = head.wrapping_byte_sub(Self::HEAD).cast();
+        // SAFETY: By the safety requirements the head lies at this offset of a node that was the
+        // table's, and that nobody finds any more.
+        unsafe { Self::free(NonNull::new_unchecked(node)) };
     }
 }
 
-impl<T, const N: usize> Deref for Node<T, N> {
+impl<T, F, const N: usize, const M: usize> Deref for Node<T, F, N, M> {
     type Target = T;
 
     #[inline]
@@ -132,82 +271,144 @@ impl<T, const N: usize> Deref for Node<T, N> {
     }
 }
 
-/// The nodes of a chain, as they are met.
-struct Chain<'g, T, const N: usize> {
-    next: *mut Link,
-    index: usize,
-    _nodes: PhantomData<&'g Node<T, N>>,
+/// What makes an object a wide one.
+pub(crate) struct Far<F, const M: usize> {
+    /// What is known of it.
+    pub(crate) value: F,
+    /// Its hashes in the further indices, in which it can be missing.
+    pub(crate) hashes: [Option<u32>; M],
 }
 
-impl<'g, T, const N: usize> Iterator for Chain<'g, T, N> {
-    type Item = &'g Node<T, N>;
+/// The nodes of a chain, as they are met.
+struct Chain<'g, T, F, const N: usize, const M: usize> {
+    next: *mut Next,
+    index: usize,
+    _nodes: PhantomData<&'g Node<T, F, N, M>>,
+}
+
+impl<'g, T, F, const N: usize, const M: usize> Iterator for Chain<'g, T, F, N, M> {
+    type Item = &'g Node<T, F, N, M>;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        let link = Next::link(self.next)?;
+        let next = Next::object(self.next)?;
         // SAFETY: `Table::chain` made this for one of its chains and the life of a guard, while
         // which no node is freed.
-        let node = unsafe { Node::from_link(link, self.index) };
+        let node = unsafe { Node::from_next(next, self.index) };
         // SAFETY: As above.
-        self.next = unsafe { link.as_ref() }.next.load();
+        self.next = unsafe { next.as_ref() }.load();
         Some(node)
     }
 }
 
 /// What became of an insertion.
-pub(crate) enum Inserted<'g, T, const N: usize> {
+pub(crate) enum Inserted<'g, T, F, const N: usize, const M: usize> {
     /// The object is in the table.
-    New(&'g Node<T, N>),
+    New(&'g Node<T, F, N, M>),
     /// Another was there before it, and remains.
-    Rival(&'g Node<T, N>),
+    Rival(&'g Node<T, F, N, M>),
 }
 
 /// The table. It owns its objects.
 ///
 /// # Invariants
 ///
-/// An object is linked in all indices that it has a hash for, among them index 0, or in none,
+/// An object is linked in all indices that it has a hash for, among them the first `N`, or in none,
 /// whenever nobody holds its lock, its stripe lock in index 0. The hashes of an object change only
 /// under its lock.
-pub(crate) struct Table<T: Send + Sync + 'static, const N: usize> {
+pub(crate) struct Table<T, F, const N: usize, const M: usize>
+where
+    T: Send + Sync + 'static,
+    F: Send + Sync + 'static,
+{
     indices: [Index; N],
+    further: [Index; M],
     count: Atomic<i64>,
+    /// Objects that are in further indices.
+    far: Atomic<i64>,
     /// Set while objects move; only one resize at a time.
     resizing: Atomic<i32>,
     /// Counts the beginnings and ends of resizes.
     generation: Atomic<u32>,
-    _owns: PhantomData<Node<T, N>>,
+    _owns: PhantomData<Wide<T, F, N, M>>,
 }
 
-// SAFETY: Objects are shared between CPUs and dropped by any, which `T: Send + Sync` allows.
-unsafe impl<T: Send + Sync, const N: usize> Send for Table<T, N> {}
+// SAFETY: Objects are shared between CPUs and dropped by any, which these bounds allow.
+unsafe impl<T: Send + Sync, F: Send + Sync, const N: usize, const M: usize> Send
+    for Table<T, F, N, M>
+{
+}
 // SAFETY: As above.
-unsafe impl<T: Send + Sync, const N: usize> Sync for Table<T, N> {}
+unsafe impl<T: Send + Sync, F: Send + Sync, const N: usize, const M: usize> Sync
+    for Table<T, F, N, M>
+{
+}
 
-impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
+/// Numbers of buckets, or of what is in them: of the first indices, and of the further ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Of the first ones.
+    pub(crate) near: usize,
+    /// Of the further ones.
+    pub(crate) far: usize,
+}
+
+impl<T, F, const N: usize, const M: usize> Table<T, F, N, M>
+where
+    T: Send + Sync + 'static,
+    F: Send + Sync + 'static,
+{
     /// An empty table of the least size. Sleeps.
     pub(crate) fn new() -> impl Init<Self, Error> {
         try_init!(Table {
             indices <- pin_init::init_array_from_fn(|_| Index::new()),
+            further <- pin_init::init_array_from_fn(|_| Index::new()),
             count: Atomic::new(0),
+            far: Atomic::new(0),
             resizing: Atomic::new(0),
             generation: Atomic::new(0),
             _owns: PhantomData,
         })
     }
 
+    #[inline(always)]
+    fn index(&self, number: usize) -> &Index {
+        match number.checked_sub(N) {
+            None => &self.indices[number],
+            Some(number) => &self.further[number],
+        }
+    }
+
     /// Number of objects.
+    #[inline]
     pub(crate) fn count(&self) -> usize {
-        usize::try_from(self.count.load(Relaxed)).unwrap_or(0)
+        usize::try_from(once::read(&self.count)).unwrap_or(0)
+    }
+
+    /// Number of objects.
+    pub(crate) fn counts(&self) -> Sizes {
+        Sizes {
+            near: self.count(),
+            far: usize::try_from(once::read(&self.far)).unwrap_or(0),
+        }
     }
 
     /// Number of buckets of an index.
     pub(crate) fn size(&self) -> usize {
+        self.sizes().near
+    }
+
+    /// Number of buckets of an index.
+    pub(crate) fn sizes(&self) -> Sizes {
         let guard = Guard::new();
-        let first = self.indices.first();
-        first
-            .and_then(|index| index.sizes(&guard).next())
-            .map_or(0, |buckets| buckets.slots.len())
+        let size = |indices: &[Index]| {
+            let first = indices.first();
+            first.map_or(0, |index| index.first(&guard).slots.len())
+        };
+        Sizes {
+            near: size(&self.indices),
+            far: size(&self.further),
+        }
     }
 
     /// A number that changes whenever objects change buckets.
@@ -222,8 +423,8 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         guard: &'g Guard,
         hash: u32,
         mut wanted: impl FnMut(&T) -> bool,
-    ) -> Option<&'g Node<T, N>> {
-        let mut buckets = Some(self.indices[I].first(guard));
+    ) -> Option<&'g Node<T, F, N, M>> {
+        let mut buckets = Some(self.index(I).first(guard));
         for _ in 0..MAX_SIZES {
             let some = buckets?;
             let found = self.search::<I>(guard, some.slot(hash), hash, &mut wanted);
@@ -242,12 +443,12 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         slot: &'g Next,
         hash: u32,
         wanted: &mut impl FnMut(&T) -> bool,
-    ) -> Option<&'g Node<T, N>> {
+    ) -> Option<&'g Node<T, F, N, M>> {
         for _ in 0..MAX_RESTARTS {
             let mut chain = self.chain(guard, I, slot);
             let mut left = MAX_WALK;
             for node in chain.by_ref() {
-                if once::read(&node.hashes[I]) == hash && wanted(node) {
+                if node.hash(I).map(once::read) == Some(hash) && wanted(node) {
                     return Some(node);
                 }
                 left -= 1;
@@ -263,7 +464,7 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
     }
 
     #[inline]
-    fn chain<'g>(&'g self, _: &'g Guard, index: usize, slot: &'g Next) -> Chain<'g, T, N> {
+    fn chain<'g>(&'g self, _: &'g Guard, index: usize, slot: &'g Next) -> Chain<'g, T, F, N, M> {
         Chain {
             next: slot.load(),
             index,
@@ -271,64 +472,102 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         }
     }
 
-    /// Inserts `value` with its hash for index 0 and those for the others, in which it can be
-    /// missing, unless index 0 has an object of the same hash that is its `rival`. Does not sleep.
+    /// Inserts `value` with its hashes, and what there is more of it if it is a wide one, unless
+    /// index 0 has an object of the same hash that is its `rival`. Does not sleep.
     pub(crate) fn insert<'g>(
         &'g self,
         guard: &'g Guard,
         value: T,
-        hash: u32,
-        others: [Option<u32>; N],
+        hashes: [u32; N],
+        far: Option<Far<F, M>>,
         rival: impl Fn(&T) -> bool,
-    ) -> Result<Inserted<'g, T, N>, AllocError> {
+    ) -> Result<Inserted<'g, T, F, N, M>, AllocError> {
         const { assert!(N > 0) };
-        let mut hashes = others;
-        hashes[0] = Some(hash);
-        let node = KBox::new(
-            Node {
-                head: rcu::Head::new(),
-                links: [const { Link::new() }; N],
-                hashes: hashes.map(|hash| Atomic::new(hash.unwrap_or(0))),
-                value,
-            },
-            GFP_ATOMIC,
-        )?;
-        let _object = self.indices[0].locks.lock(u32_as_usize(hash), 0);
+        let Some(hash) = hashes.first().copied() else {
+            return Err(AllocError);
+        };
+        let further = far.as_ref().map_or([None; M], |far| far.hashes);
+        let node = Self::allocate(value, hashes, far)?;
+        let _object = self.index(0).locks.lock(u32_as_usize(hash), 0);
         if let Some(rival) = self.find::<0>(guard, hash, rival) {
+            // SAFETY: The node is ours alone.
+            unsafe { Node::free(node) };
             return Ok(Inserted::Rival(rival));
         }
         // SAFETY: The table owns the node from here on; it is freed a grace period after it was
         // removed, which ends after the guard.
-        let node = unsafe { &*KBox::into_raw(node) };
+        let node = unsafe { node.as_ref() };
         self.link(guard, 0, node);
-        for (index, hash) in hashes.iter().enumerate().skip(1) {
+        for index in 1..N {
+            let _lock = self.lock_more(index, node);
+            self.link(guard, index, node);
+        }
+        for (index, hash) in further.iter().enumerate() {
             if hash.is_some() {
-                let _lock = self.lock(index, node);
-                self.link(guard, index, node);
+                let _lock = self.lock_more(N + index, node);
+                self.link(guard, N + index, node);
             }
         }
         self.count.add(1, Relaxed);
+        if further.iter().any(Option::is_some) {
+            self.far.add(1, Relaxed);
+        }
         Ok(Inserted::New(node))
+    }
+
+    /// Memory with an object in it, which is in no chain.
+    #[inline]
+    fn allocate(
+        value: T,
+        hashes: [u32; N],
+        far: Option<Far<F, M>>,
+    ) -> Result<NonNull<Node<T, F, N, M>>, AllocError> {
+        let node = match far {
+            None => KBox::init(Node::new(value, hashes, false), GFP_ATOMIC).map(KBox::into_raw),
+            Some(far) => {
+                let more = More {
+                    nexts: [const { Next::new() }; M],
+                    prevs: [const { Prev::new() }; M],
+                    hashes: far.hashes.map(|hash| Atomic::new(hash.unwrap_or(0))),
+                    value: far.value,
+                };
+                // INVARIANT: The node is the first field of a wide object.
+                let wide = init!(Wide {
+                    node <- Node::new(value, hashes, true),
+                    more,
+                });
+                KBox::init(wide, GFP_ATOMIC).map(|wide| KBox::into_raw(wide).cast())
+            }
+        };
+        node.ok().and_then(NonNull::new).ok_or(AllocError)
     }
 
     /// Removes an object; it is dropped after a grace period. `false` if it is not in the table
     /// any more. Does not sleep.
-    pub(crate) fn remove<'g>(&'g self, _: &'g Guard, node: &'g Node<T, N>) -> bool {
-        let _object = self.lock(0, node);
-        if !node.links[0].unlink() {
+    pub(crate) fn remove<'g>(&'g self, _: &'g Guard, node: &'g Node<T, F, N, M>) -> bool {
+        let _object = self.lock(node);
+        if !node.is_linked() {
             return false;
         }
-        for index in 1..N {
+        let mut is_far = false;
+        for index in (0..N + M).rev() {
             // The locks of chains in which it never was are others' to hold.
-            if node.links[index].is_linked() {
-                let _lock = self.lock(index, node);
-                node.links[index].unlink();
-            }
+            let Some(place) = node.place(index).filter(Place::is_linked) else {
+                continue;
+            };
+            let _lock = (index > 0).then(|| self.lock_more(index, node));
+            place.unlink();
+            is_far |= index >= N;
         }
         self.count.add(-1, Relaxed);
-        // SAFETY: The node came out of a box in `insert`. The head is its first field; it is in
-        // no chain any more, and as it was in index 0 nobody has given it to RCU before.
-        unsafe { rcu::drop_later(KBox::from_raw(ptr::from_ref(node).cast_mut())) };
+        if is_far {
+            self.far.add(-1, Relaxed);
+        }
+        // SAFETY: This lies in the node.
+        let head = unsafe { NonNull::from(node).byte_add(Node::<T, F, N, M>::HEAD) };
+        // SAFETY: The node is in no chain any more, and as it was in index 0 nobody has given it to RCU
+        // before. Nobody reads the memory of the head from now on. The module waits for callbacks.
+        unsafe { rcu::call_later(head.cast(), Node::<T, F, N, M>::free_late) };
         true
     }
 
@@ -338,22 +577,27 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
     pub(crate) fn relink<'g, const I: usize>(
         &'g self,
         guard: &'g Guard,
-        node: &'g Node<T, N>,
+        node: &'g Node<T, F, N, M>,
         hash: u32,
         change: impl FnOnce(),
     ) {
-        const { assert!(I > 0 && I < N) };
-        let _object = self.lock(0, node);
-        if !node.links[I].is_linked() {
+        const { assert!(I > 0 && I < N + M) };
+        let _object = self.lock(node);
+        if !node.is_linked() {
             return;
         }
+        let Some(place) = node.place(I).filter(Place::is_linked) else {
+            return;
+        };
         {
-            let _lock = self.lock(I, node);
-            node.links[I].unlink();
+            let _lock = self.lock_more(I, node);
+            place.unlink();
         }
         change();
-        node.hashes[I].store(hash, Relaxed);
-        let _lock = self.lock(I, node);
+        if let Some(old) = node.hash(I) {
+            once::write(old, hash);
+        }
+        let _lock = self.lock_more(I, node);
         self.link(guard, I, node);
     }
 
@@ -363,7 +607,7 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         &'g self,
         guard: &'g Guard,
         number: usize,
-        visit: impl FnMut(&'g Node<T, N>),
+        visit: impl FnMut(&'g Node<T, F, N, M>),
     ) -> bool {
         let first = self.indices.first();
         let slot = first
@@ -400,7 +644,7 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
     pub(crate) fn see(
         &self,
         batch: usize,
-        mut see: impl FnMut(&Guard, &Node<T, N>) -> u64,
+        mut see: impl FnMut(&Guard, &Node<T, F, N, M>) -> u64,
         mut pause: impl FnMut(),
     ) {
         if let Some(agenda) = self.agenda(&Guard::new()) {
@@ -419,21 +663,20 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
         }
     }
 
-    /// Gives every index `count` buckets, or the least power of two that is not less. Sleeps.
+    /// Gives every index so many buckets, or the least power of two that is not less. Sleeps.
     ///
     /// # Errors
     ///
     /// `EBUSY` while another resize goes on, `ENOMEM`; objects can then be found as before.
-    pub(crate) fn resize(&self, count: usize) -> Result {
-        let count = count
-            .max(STRIPES)
-            .checked_next_power_of_two()
-            .ok_or(EINVAL)?;
+    pub(crate) fn resize(&self, sizes: Sizes) -> Result {
+        let size = |count: usize| count.max(STRIPES).checked_next_power_of_two().ok_or(EINVAL);
+        let (near, far) = (size(sizes.near)?, size(sizes.far)?);
         if self.resizing.xchg(1, Full) != 0 {
             return Err(EBUSY);
         }
         self.generation.add(1, Relaxed);
-        let result = (0..N).try_for_each(|index| self.resize_index(index, count));
+        let result = (0..N + M)
+            .try_for_each(|index| self.resize_index(index, if index < N { near } else { far }));
         self.generation.add(1, Relaxed);
         // ORDERING: Pairs with the exchange above in the next resize.
         self.resizing.store(0, Release);
@@ -442,7 +685,10 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
 
     /// Only called by [`Table::resize`], one at a time.
     fn resize_index(&self, index: usize, count: usize) -> Result {
-        let buckets = &self.indices[index].buckets;
+        let buckets = &self.index(index).buckets;
+        if self.index(index).first(&Guard::new()).slots.len() == count {
+            return Ok(());
+        }
         let new = KBox::into_raw(Buckets::new(count)?);
         // SAFETY: The box is not freed before the index is, or the next resize.
         let to = unsafe { &*new };
@@ -468,45 +714,60 @@ impl<T: Send + Sync + 'static, const N: usize> Table<T, N> {
     /// Moves some objects from the end of the chain at `slot`, number `number`, to their buckets
     /// in `to`. `false` if there are no more.
     fn move_tail(&self, index: usize, number: usize, slot: &Next, to: &Buckets) -> bool {
-        let _lock = self.indices[index].locks.lock(number, index);
+        let _lock = self.index(index).locks.lock(number, index);
         let guard = Guard::new();
         let mut last = self.chain(&guard, index, slot).last();
         for _ in 0..MOVE_BATCH {
             let Some(node) = last else { break };
-            let before = node.links[index].before(slot);
-            let hash = node.hashes[index].load(Relaxed);
-            node.links[index].move_last(slot, to.slot(hash));
-            // SAFETY: What stands before a link of this chain is one too, and alive while we hold
+            let (Some(place), Some(hash)) = (node.place(index), node.hash(index)) else {
+                break;
+            };
+            let before = place.before(slot);
+            place.move_last(slot, to.slot(once::read(hash)));
+            // SAFETY: What stands before an object in this chain is one too, and alive while we hold
             // the stripe lock.
-            last = before.map(|link| unsafe { Node::from_link(link, index) });
+            last = before.map(|next| unsafe { Node::from_next(next, index) });
         }
         last.is_some()
     }
 
-    /// Takes the lock of index `index` for an object.
+    /// Takes the lock of an object.
     #[inline]
-    fn lock(&self, index: usize, node: &Node<T, N>) -> StripeGuard<'_> {
-        let hash = u32_as_usize(node.hashes[index].load(Relaxed));
-        self.indices[index].locks.lock(hash, index)
+    fn lock(&self, node: &Node<T, F, N, M>) -> StripeGuard<'_> {
+        let hash = node.hash(0).map_or(0, once::read);
+        self.index(0).locks.lock(u32_as_usize(hash), 0)
     }
 
-    /// Links an object in index `index`. The caller holds the stripe lock.
-    fn link(&self, guard: &Guard, index: usize, node: &Node<T, N>) {
-        let hash = node.hashes[index].load(Relaxed);
-        if let Some(buckets) = self.indices[index].sizes(guard).last() {
-            node.links[index].link(buckets.slot(hash));
+    /// Takes the lock of a further index for an object. The caller holds that of the object.
+    #[inline]
+    fn lock_more(&self, index: usize, node: &Node<T, F, N, M>) -> StripeGuard<'_> {
+        let hash = node.hash(index).map_or(0, once::read);
+        self.index(index).locks.lock(u32_as_usize(hash), index)
+    }
+
+    /// Links an object in an index. The caller holds the stripe lock.
+    #[inline]
+    fn link(&self, guard: &Guard, index: usize, node: &Node<T, F, N, M>) {
+        if let (Some(place), Some(hash)) = (node.place(index), node.hash(index)) {
+            if let Some(buckets) = self.index(index).sizes(guard).last() {
+                place.link(buckets.slot(once::read(hash)));
+            }
         }
     }
 }
 
-impl<T: Send + Sync + 'static, const N: usize> Drop for Table<T, N> {
+impl<T, F, const N: usize, const M: usize> Drop for Table<T, F, N, M>
+where
+    T: Send + Sync + 'static,
+    F: Send + Sync + 'static,
+{
     fn drop(&mut self) {
         for number in 0..self.size() {
             breathe();
             self.visit(&Guard::new(), number, |node| {
                 // SAFETY: The node came out of a box in `insert`, and nobody else can find it: we
                 // have exclusive access. The chain has been read past it, and is not read again.
-                drop(unsafe { KBox::from_raw(ptr::from_ref(node).cast_mut()) });
+                unsafe { Node::free(NonNull::from(node)) };
             });
         }
     }

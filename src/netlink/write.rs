@@ -163,7 +163,7 @@ pub(super) fn put_entry(
     state: State,
     now: u64,
 ) -> Result {
-    let flow = &entry.flow;
+    let flow = &entry.flow();
     let port = |port: u16| port.to_be_bytes();
     message.put_bytes(IPVS_IPSEC_A_ENTRY_CLIENT, flow.client.as_bytes())?;
     message.put_bytes(IPVS_IPSEC_A_ENTRY_CLIENT_PORT, &port(flow.client_port))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The chains of a table: links that are part of the objects, and the buckets they begin in.
+//! The chains of a table: pointers that are part of the objects, and the buckets they begin in.
 //!
 //! Readers follow them under RCU; writers hold the stripe lock of the chain. A chain ends in a
 //! marker that names its bucket, in the manner of `include/linux/rculist_nulls.h`.
@@ -13,7 +13,7 @@ use kernel::{
     num::casts::u32_as_usize,
     prelude::*,
     sync::{
-        atomic::{Atomic, Relaxed, Release},
+        atomic::{Atomic, Release},
         barrier::{smp_mb, Read},
     },
 };
@@ -24,32 +24,50 @@ pub(super) fn flags() -> Flags {
     GFP_KERNEL | __GFP_NOWARN
 }
 
-/// The pointer to what comes next in a chain: an object's [`Link`], or an end marker.
+/// The pointer to what comes next in a chain: to the same in another object, or an end marker.
 #[repr(transparent)]
-pub(super) struct Next(Atomic<*mut Link>);
+pub(super) struct Next(Atomic<*mut Next>);
 
 impl Next {
+    /// That of an object which is in no chain.
+    pub(super) const fn new() -> Self {
+        Next(Atomic::new(ptr::null_mut()))
+    }
+
     /// What comes next, as a reader sees it.
     #[inline]
-    pub(super) fn load(&self) -> *mut Link {
-        // ORDERING: Pairs with the stores of `Link`, so that objects are seen whole: whatever is read
+    pub(super) fn load(&self) -> *mut Next {
+        // ORDERING: Pairs with the stores of `Place`, so that objects are seen whole: whatever is read
         // of them is read through this pointer, as with `rcu_dereference`.
         once::read(&self.0)
     }
 
     /// The marker that ends the chain which begins here.
     #[inline]
-    pub(super) fn marker(&self) -> *mut Link {
-        ptr::from_ref(self)
-            .cast_mut()
-            .cast::<Link>()
-            .map_addr(|addr| addr | 1)
+    pub(super) fn marker(&self) -> *mut Next {
+        ptr::from_ref(self).cast_mut().map_addr(|addr| addr | 1)
     }
 
-    /// The link that comes next; `None` at the end of the chain.
+    /// What comes next, if it is an object's; `None` at the end of the chain.
     #[inline]
-    pub(super) fn link(next: *mut Link) -> Option<NonNull<Link>> {
-        NonNull::new(next).filter(|link| link.addr().get() & 1 == 0)
+    pub(super) fn object(next: *mut Next) -> Option<NonNull<Next>> {
+        NonNull::new(next).filter(|next| next.addr().get() & 1 == 0)
+    }
+}
+
+/// What points to an object in a chain: the [`Next`] before it. Null while it is in none.
+#[repr(transparent)]
+pub(super) struct Prev(Atomic<*mut Next>);
+
+impl Prev {
+    /// That of an object which is in no chain.
+    pub(super) const fn new() -> Self {
+        Prev(Atomic::new(ptr::null_mut()))
+    }
+
+    /// Whether the object is in the chain. The caller holds the lock of the object.
+    pub(super) fn is_linked(&self) -> bool {
+        !once::read(&self.0).is_null()
     }
 }
 
@@ -57,77 +75,89 @@ impl Next {
 ///
 /// # Invariants
 ///
-/// While linked, `prev` is what points here, else null. It changes only under the stripe lock, and
-/// from null and to null only under the lock of the object.
-#[repr(C)]
-pub(super) struct Link {
-    pub(super) next: Next,
-    prev: Atomic<*mut Next>,
+/// In all objects of an index `prev` is as far from `next`. While linked, `prev` is what points to
+/// `next`, else null. It changes only under the stripe lock, and from null and to null only under the
+/// lock of the object.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    next: &'a Next,
+    prev: &'a Prev,
 }
 
-impl Link {
-    /// A link that is in no chain.
-    pub(super) const fn new() -> Self {
-        Link {
-            next: Next(Atomic::new(ptr::null_mut())),
-            prev: Atomic::new(ptr::null_mut()),
-        }
+impl<'a> Place<'a> {
+    /// The place of these two.
+    ///
+    /// # Safety
+    ///
+    /// The type invariants.
+    #[inline]
+    pub(super) unsafe fn new(next: &'a Next, prev: &'a Prev) -> Self {
+        // INVARIANT: By the safety requirements.
+        Place { next, prev }
     }
 
-    /// Whether the link is in a chain. The caller holds the lock of the object.
+    /// Has what comes next, if it is an object, know what points to it from now on. The caller holds
+    /// the stripe lock of the chain.
+    fn precede(&self, next: *mut Next, with: &Next) {
+        let Some(next) = Next::object(next) else {
+            return;
+        };
+        let distance = ptr::from_ref(self.prev)
+            .addr()
+            .wrapping_sub(ptr::from_ref(self.next).addr());
+        let prev = next.as_ptr().wrapping_byte_add(distance).cast::<Prev>();
+        // SAFETY: By the type invariant this is the `prev` of the next object. What is linked is
+        // alive while we hold the stripe lock.
+        once::write(unsafe { &(*prev).0 }, ptr::from_ref(with).cast_mut());
+    }
+
+    /// Whether the object is in the chain. The caller holds the lock of the object.
     pub(super) fn is_linked(&self) -> bool {
-        !self.prev.load(Relaxed).is_null()
+        self.prev.is_linked()
     }
 
-    /// Puts the link at the head of a chain. The caller holds the stripe lock of the chain.
+    /// Puts the object at the head of a chain. The caller holds the stripe lock of the chain.
+    #[inline]
     pub(super) fn link(&self, head: &Next) {
-        let next = head.0.load(Relaxed);
-        // ORDERING: Release, for a reader that stands here while the link changes chains.
+        let next = once::read(&head.0);
+        // ORDERING: Release, for a reader that stands here while the object changes chains.
         self.next.0.store(next, Release);
-        self.prev.store(ptr::from_ref(head).cast_mut(), Relaxed);
-        if let Some(next) = Next::link(next) {
-            // SAFETY: What is linked is alive while we hold the stripe lock.
-            let next = unsafe { next.as_ref() };
-            next.prev
-                .store(ptr::from_ref(&self.next).cast_mut(), Relaxed);
-        }
+        once::write(&self.prev.0, ptr::from_ref(head).cast_mut());
+        self.precede(next, self.next);
         // ORDERING: Publishes the object to `Next::load`.
-        head.0.store(ptr::from_ref(self).cast_mut(), Release);
+        head.0.store(ptr::from_ref(self.next).cast_mut(), Release);
     }
 
-    /// Takes the link out of its chain; `false` if it is in none. Readers who stand here go on.
+    /// Takes the object out of its chain; `false` if it is in none. Readers who stand here go on.
     /// The caller holds the stripe lock of the chain.
     pub(super) fn unlink(&self) -> bool {
-        let Some(prev) = NonNull::new(self.prev.xchg(ptr::null_mut(), Relaxed)) else {
+        let Some(prev) = NonNull::new(once::read(&self.prev.0)) else {
             return false;
         };
-        let next = self.next.0.load(Relaxed);
-        if let Some(next) = Next::link(next) {
-            // SAFETY: What is linked is alive while we hold the stripe lock.
-            unsafe { next.as_ref() }.prev.store(prev.as_ptr(), Relaxed);
-        }
-        // SAFETY: By the type invariant this is what points here: another link, or a slot.
+        once::write(&self.prev.0, ptr::null_mut());
+        // SAFETY: By the type invariant this is what points here: another object's, or a slot.
         let prev = unsafe { prev.as_ref() };
-        // ORDERING: Release, so that the next object is seen whole through this link too.
+        let next = once::read(&self.next.0);
+        self.precede(next, prev);
+        // ORDERING: Release, so that the next object is seen whole through this pointer too.
         prev.0.store(next, Release);
         true
     }
 
-    /// The link before this one in the chain at `head`, unless it is the first. The caller holds the
-    /// stripe lock of the chain.
-    pub(super) fn before(&self, head: &Next) -> Option<NonNull<Link>> {
-        let prev = self.prev.load(Relaxed);
-        // What points to a link is the first field of another, or the head.
-        NonNull::new(prev.cast::<Link>()).filter(|_| !ptr::eq(prev, head))
+    /// The object before this one in the chain at `head`, unless it is the first. The caller holds
+    /// the stripe lock of the chain.
+    pub(super) fn before(&self, head: &Next) -> Option<NonNull<Next>> {
+        // What points here is in another object, or the head.
+        NonNull::new(once::read(&self.prev.0)).filter(|prev| !ptr::eq(prev.as_ptr(), head))
     }
 
-    /// Moves the link, which is the last of the chain at `from`, to the head of another chain. The
+    /// Moves the object, which is the last of the chain at `from`, to the head of another chain. The
     /// caller holds the stripe lock of both.
     ///
     /// A reader who stands at the last object has missed nothing when it moves, and one who comes
     /// too late finds it in the other chain.
     pub(super) fn move_last(&self, from: &Next, to: &Next) {
-        let prev = NonNull::new(self.prev.load(Relaxed));
+        let prev = NonNull::new(once::read(&self.prev.0));
         self.link(to);
         if let Some(prev) = prev {
             // SAFETY: By the type invariant, and we hold the stripe lock.
@@ -155,7 +185,7 @@ impl Buckets {
     pub(super) fn new(count: usize) -> Result<KBox<Self>, AllocError> {
         let mut slots = KVVec::with_capacity(count, flags())?;
         for number in 0..count {
-            slots.push(Next(Atomic::new(ptr::null_mut())), flags())?;
+            slots.push(Next::new(), flags())?;
             if number % PACE == 0 {
                 breathe();
             }
@@ -163,7 +193,7 @@ impl Buckets {
         // From here on the slots stay where they are.
         for some in slots.chunks(PACE) {
             some.iter()
-                .for_each(|slot| slot.0.store(slot.marker(), Relaxed));
+                .for_each(|slot| once::write(&slot.0, slot.marker()));
             breathe();
         }
         KBox::new(

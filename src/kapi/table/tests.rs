@@ -2,7 +2,7 @@
 
 //! Unit tests of the table, which need a kernel: KUnit runs them when the module is loaded.
 
-use super::{Inserted, Table, STRIPES};
+use super::{Far, Inserted, Sizes, Table, STRIPES};
 use crate::kapi::{
     rcu::{Barrier, Guard},
     work::{breathe, Deferred, Task},
@@ -31,7 +31,7 @@ mod tests {
         }
     }
 
-    type Objects = Table<Object, 2>;
+    type Objects = Table<Object, u32, 2, 1>;
 
     /// A hash whose low bits, which choose the bucket, are shared by four keys each.
     fn hash(key: u32) -> u32 {
@@ -43,8 +43,13 @@ mod tests {
         key % 16
     }
 
-    /// The key of an object that is missing in the second index.
-    const SOLITARY: u32 = 100_000;
+    /// In the further index hang those of odd keys.
+    fn far_hash(key: u32) -> Option<u32> {
+        (key % 2 == 1 && key != SOLITARY).then_some(key % 32)
+    }
+
+    /// The key of a wide object that is missing in the further index.
+    const SOLITARY: u32 = 100_001;
 
     struct Fixture {
         table: Arc<Objects>,
@@ -71,11 +76,13 @@ mod tests {
                 key,
                 alive: self.alive.clone(),
             };
-            let others = [None, (key != SOLITARY).then(|| other_hash(key))];
+            let hashes = [hash(key), other_hash(key)];
+            let far = (key % 2 == 1).then(|| Far {
+                value: key,
+                hashes: [far_hash(key)],
+            });
             let rival = |rival: &Object| rival.key == key;
-            let inserted = self
-                .table
-                .insert(&guard, object, hash(key), others, rival)?;
+            let inserted = self.table.insert(&guard, object, hashes, far, rival)?;
             Ok(matches!(inserted, Inserted::New(_)))
         }
 
@@ -98,16 +105,28 @@ mod tests {
         }
     }
 
-    /// Whether an object is found, in both indices alike.
+    /// Whether an object is found, in all its indices alike.
     fn has(table: &Objects, key: u32) -> bool {
         let guard = Guard::new();
         let wanted = |object: &Object| object.key == key;
         let found = table.find::<0>(&guard, hash(key), wanted);
         let other = table.find::<1>(&guard, other_hash(key), wanted);
-        match (found, other) {
-            (Some(a), Some(b)) => core::ptr::eq(a, b),
-            _ => false,
-        }
+        let (Some(found), Some(other)) = (found, other) else {
+            return false;
+        };
+        let is_far = far_hash(key).is_none_or(|hash| {
+            let far = table.find::<2>(&guard, hash, wanted);
+            far.is_some_and(|far| core::ptr::eq(found, far) && far.far() == Some(&key))
+        });
+        core::ptr::eq(found, other) && is_far
+    }
+
+    /// Gives every index so many buckets.
+    fn resize(table: &Objects, count: usize) -> Result {
+        table.resize(Sizes {
+            near: count,
+            far: count / 2,
+        })
     }
 
     #[test]
@@ -141,14 +160,22 @@ mod tests {
             let wanted = |object: &Object| object.key == SOLITARY;
             let node = table.find::<0>(&guard, hash(SOLITARY), wanted);
             let node = node.ok_or(ENOENT)?;
-            table.relink::<1>(&guard, node, 5, || {});
-            let found = [5, other_hash(SOLITARY)].map(|hash| table.find::<1>(&guard, hash, wanted));
-            assert!(found.iter().all(|found| found.is_none()));
+            table.relink::<2>(&guard, node, 5, || {});
+            assert!(table.find::<2>(&guard, 5, wanted).is_none());
+            assert_eq!(node.far(), Some(&SOLITARY));
+            // Nor has a narrow one a place there.
+            let wanted = |object: &Object| object.key == 8;
+            let node = table.find::<0>(&guard, hash(8), wanted).ok_or(ENOENT)?;
+            table.relink::<2>(&guard, node, 8, || {});
+            assert!(table.find::<2>(&guard, 8, wanted).is_none() && node.far().is_none());
         }
-        fixture.table.resize(1024)?;
+        let counts = |near, far| Sizes { near, far };
+        assert_eq!(fixture.table.counts(), counts(101, 50));
+        resize(&fixture.table, 1024)?;
+        assert_eq!(fixture.table.sizes(), counts(1024, 512));
         assert!((0..100).all(|key| fixture.has(key)));
-        assert!(fixture.remove(SOLITARY));
-        assert_eq!(fixture.table.count(), 100);
+        assert!(fixture.remove(SOLITARY) && fixture.remove(7));
+        assert_eq!(fixture.table.counts(), counts(99, 49));
         Ok(())
     }
 
@@ -217,7 +244,7 @@ mod tests {
         let fixture = Fixture::new(1000)?;
         for size in [4096, STRIPES, 1000, 1, 2048] {
             let before = fixture.table.generation();
-            fixture.table.resize(size)?;
+            resize(&fixture.table, size)?;
             assert!(fixture.table.generation() != before);
             assert_eq!(fixture.table.size(), size.next_power_of_two().max(STRIPES));
             assert!((0..1000).all(|key| fixture.has(key)));
@@ -231,7 +258,7 @@ mod tests {
     #[test]
     fn a_size_beyond_all_memory_is_refused() -> Result {
         let fixture = Fixture::new(10)?;
-        assert_eq!(fixture.table.resize(usize::MAX), Err(EINVAL));
+        assert_eq!(resize(&fixture.table, usize::MAX), Err(EINVAL));
         assert_eq!(fixture.table.size(), STRIPES);
         assert!(fixture.has(7));
         Ok(())
@@ -294,9 +321,7 @@ mod tests {
             for key in LASTING..2 * LASTING {
                 fixture.insert(key)?;
             }
-            fixture
-                .table
-                .resize(if round % 2 == 0 { 2048 } else { STRIPES })?;
+            resize(&fixture.table, if round % 2 == 0 { 2048 } else { STRIPES })?;
             assert!((LASTING..2 * LASTING).all(|key| fixture.remove(key)));
         }
         assert_eq!(reader.end(), 0);
