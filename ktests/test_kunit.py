@@ -24,6 +24,7 @@ SUITES = {
     "data",
     "entry",
     "esp",
+    "hints",
     "ike_header",
     "ike_payload",
     "ike_state",

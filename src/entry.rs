@@ -3,6 +3,7 @@
 //! An entry: one initiator flow, bound to one real server.
 
 mod expire;
+mod hints;
 mod kept;
 pub(crate) mod reply;
 mod sighting;

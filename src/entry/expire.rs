@@ -267,7 +267,7 @@ impl Task for Entries {
         self.sweep();
         fit(&self.table);
         fit(&self.templates);
-        fit(&self.sightings);
+        self.fit_sightings();
         (!self.is_idle()).then(period)
     }
 }

@@ -4,34 +4,23 @@
 //! or port changes is known again by its ESP (RFC 4555; RFC 7296 section 2.23).
 
 use super::{
+    hints::Hint,
     table::{Entries, EntryNode},
     Entry,
 };
 use crate::{
-    addr::{Addr, Flow},
+    addr::Addr,
     ike::{state::State, NATT_PORT},
-    kapi::{once, rcu::Guard, table::Inserted, time},
+    kapi::{once, rcu::Guard, time, work::breathe},
 };
-use core::cell::Cell;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
 
 /// SPIs that an entry remembers.
 const SLOTS: usize = 4;
 
-/// Entries of a service on which one SPI is remembered. Gateways choose them by the dice, so that one
-/// or two are all there can be; whoever sends the same on many entries tells nothing by it, and shall not
-/// make a chain in which nothing is found again.
-const CROWD: usize = 16;
-
 /// Entries of an address that a new port of its may belong to. A connection with an SA for each
 /// CPU (RFC 9611) has as many ports.
 const SIBLINGS: usize = 256;
-
-/// An ESP SPI of a service, and the flow it was seen on.
-pub(super) struct Sighting {
-    spi: u32,
-    flow: Flow,
-}
 
 /// The SPIs that were seen on an entry. One that is initial sees none; there the place is for the SPI
 /// with which the server has begun an IKE SA itself.
@@ -98,47 +87,43 @@ impl Entries {
     }
 
     #[cold]
-    fn sight_new(&self, guard: &Guard, entry: &Entry, spi: u32, now: u64) {
+    fn sight_new(&self, guard: &Guard, entry: &EntryNode, spi: u32, now: u64) {
         let second = time::to_milliseconds(now) / 1000;
         let may = || entry.kept.notes().is_first_in(second);
         let Some(old) = entry.spis.put(spi, may) else {
             return;
         };
-        let flow = entry.flow();
         if old != 0 {
-            self.forget(guard, &flow, old);
+            self.sightings.forget(guard, self.sighting(entry, old));
         }
-        let hash = self.sighting_hash(&flow.vip, spi);
-        let others = Cell::new(0);
-        let rival = |rival: &Sighting| {
-            if rival.spi == spi && rival.flow.vip == flow.vip {
-                others.set(others.get() + 1);
-            }
-            others.get() >= CROWD || rival.spi == spi && rival.flow == flow
-        };
-        let sighting = Sighting { spi, flow };
-        // Without the memory for it, or among so many, it was not seen.
-        let inserted = self.sightings.insert(guard, sighting, [hash], None, rival);
+        self.sightings.note(guard, self.sighting(entry, spi));
         // Who ends the life of an entry forgets what it has seen: either he has found this,
         // or we find here that it is gone.
-        if matches!(inserted, Ok(Inserted::New(_))) && entry.is_gone() {
-            self.forget(guard, &flow, spi);
+        if entry.is_gone() {
+            self.sightings.forget(guard, self.sighting(entry, spi));
         }
     }
 
     /// Forgets every SPI that was seen on an entry.
-    pub(super) fn forget_all(&self, guard: &Guard, entry: &Entry) {
+    pub(super) fn forget_all(&self, guard: &Guard, entry: &EntryNode) {
         for spi in entry.spis.iter() {
-            self.forget(guard, &entry.flow(), spi);
+            self.sightings.forget(guard, self.sighting(entry, spi));
         }
     }
 
-    fn forget(&self, guard: &Guard, flow: &Flow, spi: u32) {
-        let hash = self.sighting_hash(&flow.vip, spi);
-        let wanted = |sighting: &Sighting| sighting.spi == spi && sighting.flow == *flow;
-        if let Some(sighting) = self.sightings.find::<0>(guard, hash, wanted) {
-            self.sightings.remove(guard, sighting);
-        }
+    /// Has as much room for sightings as there are. Sleeps.
+    pub(super) fn fit_sightings(&self) {
+        self.sightings.fit(|tell| {
+            for bucket in 0..self.size() {
+                self.table.visit(&Guard::new(), bucket, |entry| {
+                    if !entry.is_gone() && !entry.is_initial() {
+                        let spis = entry.spis.iter();
+                        spis.for_each(|spi| tell(self.sighting(entry, spi)));
+                    }
+                });
+                breathe();
+            }
+        });
     }
 
     /// The established entry of a service on which ESP of this SPI was seen last.
@@ -150,16 +135,13 @@ impl Entries {
         now: u64,
     ) -> Option<&'g EntryNode> {
         let hash = self.sighting_hash(vip, spi);
-        let entry_of = |sighting: &Sighting| {
-            let entry = self.by_flow(guard, &sighting.flow, now)?;
-            // Another entry may have taken the flow meanwhile.
-            (entry.state(now) == Some(State::Established) && entry.spis.has(spi)).then_some(entry)
-        };
-        let wanted = |sighting: &Sighting| {
-            sighting.spi == spi && sighting.flow.vip == *vip && entry_of(sighting).is_some()
-        };
-        let sighting = self.sightings.find::<0>(guard, hash, wanted)?;
-        entry_of(sighting)
+        self.sightings.find(guard, hash, |hash| {
+            self.table.find::<0>(guard, hash, |entry| {
+                entry.spis.has(spi)
+                    && entry.vip() == *vip
+                    && entry.state(now) == Some(State::Established)
+            })
+        })
     }
 
     /// An established entry on port 4500 of an initiator's address, if all its entries have one
@@ -182,6 +164,13 @@ impl Entries {
             count > SIBLINGS || is_alive(entry) && !entry.is_served_by(&found.server)
         });
         other.is_none().then_some(found)
+    }
+
+    fn sighting(&self, entry: &EntryNode, spi: u32) -> Hint {
+        Hint {
+            of: self.sighting_hash(&entry.vip(), spi),
+            hash: entry.first_hash(),
+        }
     }
 
     fn sighting_hash(&self, vip: &Addr, spi: u32) -> u32 {

@@ -3,7 +3,7 @@
 //! The entries of a namespace, found by flow, by IKE SPI, by address, and by what servers answer.
 
 use super::{
-    expire::Pace, kept::Kept, reply::Reply, sighting::Sighting, template::Template, Binding, Clock,
+    expire::Pace, hints::Hints, kept::Kept, reply::Reply, template::Template, Binding, Clock,
     Entry, Origin, Restarted,
 };
 use crate::{
@@ -74,7 +74,8 @@ impl EntryNode {
 pub(crate) struct Entries {
     pub(super) table: Table<Entry, Tie, INDICES, FURTHER>,
     pub(super) templates: Table<Arc<Template>, (), 1, 0>,
-    pub(super) sightings: Table<Sighting, (), 1, 0>,
+    /// Entries by what ESP was seen on them.
+    pub(super) sightings: Hints,
     /// How the sweep goes.
     pub(crate) pace: Pace,
     pub(super) stats: Arc<Stats>,
@@ -94,7 +95,7 @@ impl Entries {
         try_init!(Entries {
             table <- Table::new(),
             templates <- Table::new(),
-            sightings <- Table::new(),
+            sightings: Hints::none()?,
             pace: Pace::new(),
             stats,
             key: siphash::Key::new(random::words()),
@@ -288,8 +289,7 @@ impl Entries {
     ) {
         let Restarted { from, sooner } = entry.clock.restart(to, deadline);
         if sooner {
-            let hash = self.flow_hash(&entry.flow());
-            self.table.see_by(guard, hash, deadline);
+            self.table.see_by(guard, entry.first_hash(), deadline);
         }
         let Some(from) = from else {
             return;

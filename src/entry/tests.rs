@@ -420,7 +420,14 @@ mod tests {
             let entry = f.make(&guard, flow(client, 500), 1, Established, 1_000_000)?;
             f.entries.sight(&guard, entry, 77, f.now);
         }
-        assert_eq!(f.entries.sightings.count(), 16);
+        let client = || {
+            f.entries
+                .by_esp(&guard, &VIP, 77, f.now)
+                .map(|entry| entry.client())
+        };
+        assert_eq!(f.entries.sightings.count(), 4);
+        // The last ones.
+        assert_eq!(client(), Some(flow(100, 0).client));
         for client in 1..=100 {
             let entry = f.entries.by_flow(&guard, &flow(client, 500), f.now);
             f.entries.remove(&guard, entry.ok_or(ENOENT)?);

@@ -206,6 +206,12 @@ impl<T, F, const N: usize, const M: usize> Node<T, F, N, M> {
         }
     }
 
+    /// The hash by which the object can be found in index 0.
+    #[inline]
+    pub(crate) fn first_hash(&self) -> u32 {
+        self.hash(0).map_or(0, once::read)
+    }
+
     /// Its place in an index, if it has one there. The caller has the lock of the object, and has
     /// seen that it is in the table.
     #[inline(always)]
@@ -734,8 +740,8 @@ where
     /// Takes the lock of an object.
     #[inline]
     fn lock(&self, node: &Node<T, F, N, M>) -> StripeGuard<'_> {
-        let hash = node.hash(0).map_or(0, once::read);
-        self.index(0).locks.lock(u32_as_usize(hash), 0)
+        let hash = u32_as_usize(node.first_hash());
+        self.index(0).locks.lock(hash, 0)
     }
 
     /// Takes the lock of a further index for an object. The caller holds that of the object.
