@@ -5,7 +5,7 @@
 use crate::{
     addr::{Addr, Flow, Transport},
     entry::{
-        table::{Entries, EntryNode},
+        table::{Entries, EntryNode, Sought},
         Binding, Entry, Form, Origin,
     },
     ike::{
@@ -161,7 +161,8 @@ impl<'g> Arrival<'g> {
                     source: ike::PORT,
                     destination: ike::PORT,
                 };
-                self.make(ports.unwrap_or(&IKE), Origin::Name, binding, State::Initial)?
+                let own = self.sought(ports.unwrap_or(&IKE));
+                self.make(&own, Origin::Name, binding, State::Initial)?
             }
             None => return Ok(server),
         };
@@ -174,20 +175,25 @@ impl<'g> Arrival<'g> {
         Ok(server)
     }
 
-    fn flow(&self, ports: &Ports) -> Flow {
-        Flow {
+    #[inline]
+    fn sought(&self, ports: &Ports) -> Sought {
+        self.entries().sought(Flow {
             transport: ports.transport,
             client: self.client,
             client_port: ports.source,
             vip: self.vip,
             vip_port: ports.destination,
-        }
+        })
+    }
+
+    /// The entry of a flow.
+    fn find(&self, sought: &Sought) -> Option<&'g EntryNode> {
+        self.entries().find(self.guard, sought, self.now)
     }
 
     /// The entry of the packet's own flow.
     fn known(&self, ports: &Ports) -> Option<&'g EntryNode> {
-        self.entries()
-            .by_flow(self.guard, &self.flow(ports), self.now)
+        self.find(&self.sought(ports))
     }
 
     /// The entry that ESP and AH are related to.
@@ -226,28 +232,30 @@ impl<'g> Arrival<'g> {
     /// what its flow says: the flow may have had another IKE SA before.
     #[inline(never)]
     fn ike(&self, ports: &Ports, header: &Header) -> Result<(&'g EntryNode, Event), Stop> {
-        let known = self.known(ports);
+        let own = self.sought(ports);
+        let known = self.find(&own);
         if let Some(entry) = known {
             if entry.initiator_spi() == header.initiator_spi {
                 return Ok((entry, entry.on_ike(header)));
             }
         }
-        let vip = &self.vip;
+        let spi = header.initiator_spi;
+        let spi_hash = self.entries().spi_hash(&self.vip, spi);
         let same_sa = self
             .entries()
-            .by_spi(self.guard, vip, header.initiator_spi, self.now);
+            .by_spi(self.guard, &self.vip, (spi, spi_hash), self.now);
+        let origin = Origin::Message(header, spi_hash);
         match (known, same_sa) {
             // The initiator began the IKE SA on its other flow, and was bound to another server
             // there: it has been away for longer than an entry lives.
             (Some(entry), Some(other))
-                if other.client() == self.client
-                    && !Arc::ptr_eq(&entry.server, &other.server) =>
+                if other.client() == self.client && !Arc::ptr_eq(&entry.server, &other.server) =>
             {
                 self.entries().remove(self.guard, entry);
-                self.inherit(ports, header, other)
+                self.inherit((ports, &own), (header, origin), other)
             }
             (Some(entry), other) => Ok((entry, other.unwrap_or(entry).on_ike(header))),
-            (None, Some(other)) => self.inherit(ports, header, other),
+            (None, Some(other)) => self.inherit((ports, &own), (header, origin), other),
             (None, None) if header.is_first() || self.netns.settings.is_sloppy() => {
                 self.ready(self.roster.reach)?;
                 let binding = match self.neighbour(ports) {
@@ -255,7 +263,7 @@ impl<'g> Arrival<'g> {
                     None => self.schedule(ports)?,
                 };
                 let sees_replies = binding.server.sees_replies();
-                let entry = self.make(ports, Origin::Message(header), binding, State::Initial)?;
+                let entry = self.make(&own, origin, binding, State::Initial)?;
                 // Who comes in the middle of an exchange has to wait for the next reply, if the
                 // director sees it.
                 let event = if sees_replies {
@@ -274,8 +282,8 @@ impl<'g> Arrival<'g> {
     /// inherited.
     fn inherit(
         &self,
-        ports: &Ports,
-        header: &Header,
+        (ports, own): (&Ports, &Sought),
+        (header, origin): (&Header, Origin<'_>),
         other: &'g EntryNode,
     ) -> Result<(&'g EntryNode, Event), Stop> {
         let state = other.state(self.now).unwrap_or(State::Initial);
@@ -294,7 +302,7 @@ impl<'g> Arrival<'g> {
             _ if proved => state,
             _ => State::Initial,
         };
-        let entry = self.make(ports, Origin::Message(header), other.binding(), state)?;
+        let entry = self.make(own, origin, other.binding(), state)?;
         // Port 4500 after port 500 is no move.
         if other.client() != self.client || other.flow().vip_port == ports.destination {
             self.netns.stats.count(Counted::Moved);
@@ -305,9 +313,10 @@ impl<'g> Arrival<'g> {
     /// The entry for ESP in UDP.
     #[inline]
     fn esp_in_udp(&self, ports: &Ports, spi: u32) -> Result<&'g EntryNode, Stop> {
-        match self.known(ports) {
+        let own = self.sought(ports);
+        match self.find(&own) {
             Some(entry) => Ok(entry),
-            None => self.moved(ports, spi),
+            None => self.moved(&own, spi),
         }
     }
 
@@ -315,13 +324,13 @@ impl<'g> Arrival<'g> {
     /// or its address tells where it belongs. That is initial until IKE from there proves more, so
     /// that whoever knows an SPI cannot fill the table.
     #[cold]
-    fn moved(&self, ports: &Ports, spi: u32) -> Result<&'g EntryNode, Stop> {
+    fn moved(&self, own: &Sought, spi: u32) -> Result<&'g EntryNode, Stop> {
         let (entries, guard) = (self.entries(), self.guard);
         let other = entries
             .by_esp(guard, &self.vip, spi, self.now)
             .or_else(|| entries.sole(guard, &self.client, &self.vip, self.now))
             .ok_or(Reason::EspInUdpNoEntry)?;
-        let entry = self.make(ports, Origin::Entry(other), other.binding(), State::Initial)?;
+        let entry = self.make(own, Origin::Entry(other), other.binding(), State::Initial)?;
         self.netns.stats.count(Counted::Moved);
         Ok(entry)
     }
@@ -331,7 +340,8 @@ impl<'g> Arrival<'g> {
     /// its replies are seen or not.
     #[inline(never)]
     fn tcp(&self, ports: &Ports, segment: &Segment) -> Result<(&'g EntryNode, Event), Stop> {
-        let entry = match self.known(ports) {
+        let own = self.sought(ports);
+        let entry = match self.find(&own) {
             Some(entry) => entry,
             None if segment.begins => {
                 self.ready(self.roster.reach)?;
@@ -339,7 +349,7 @@ impl<'g> Arrival<'g> {
                     Some(other) => other.binding(),
                     None => self.schedule(ports)?,
                 };
-                self.make(ports, Origin::Connection, binding, State::Initial)?
+                self.make(&own, Origin::Connection, binding, State::Initial)?
             }
             None => return Err(Reason::TcpNoEntry.into()),
         };
@@ -409,7 +419,7 @@ impl<'g> Arrival<'g> {
     /// A new entry.
     fn make(
         &self,
-        ports: &Ports,
+        own: &Sought,
         origin: Origin<'_>,
         binding: Binding,
         state: State,
@@ -417,10 +427,9 @@ impl<'g> Arrival<'g> {
         // Persistence may tie an initiator to a server that the service has no more.
         self.ready(binding.server.reach())?;
         let clock = (state, self.now, self.deadline(state));
-        let flow = self.flow(ports);
         match self
             .entries()
-            .make(self.guard, flow, binding, &origin, clock)?
+            .make(self.guard, own, binding, &origin, clock)?
         {
             Inserted::New(entry) => {
                 entry.server.account.count_conn();

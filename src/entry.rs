@@ -57,8 +57,8 @@ static_assert!(size_of::<Entry>() == 64);
 
 /// Why an entry is made.
 pub(crate) enum Origin<'a> {
-    /// An IKE message came in.
-    Message(&'a Header),
+    /// An IKE message came in, whose initiator SPI has this hash (`Entries::spi_hash`).
+    Message(&'a Header, u32),
     /// A connection begins.
     Connection,
     /// Another entry vouches for the initiator.
@@ -75,8 +75,8 @@ impl Origin<'_> {
             (Origin::Connection | Origin::Name, _) => (0, 0),
             (Origin::Entry(other), _) => (other.initiator_spi(), other.responder_spi()),
             // Whoever is to show the responder SPI of a reply tells nothing by his own.
-            (Origin::Message(header), State::Initial) => (header.initiator_spi, 0),
-            (Origin::Message(header), State::Established) => {
+            (Origin::Message(header, _), State::Initial) => (header.initiator_spi, 0),
+            (Origin::Message(header, _), State::Established) => {
                 (header.initiator_spi, header.responder_spi)
             }
         }

@@ -14,6 +14,7 @@ pub(crate) mod genl;
 pub(crate) mod icmp;
 pub(crate) mod ident;
 pub(crate) mod lock;
+mod memory;
 pub(crate) mod neighbour;
 pub(crate) mod netfilter;
 pub(crate) mod once;

@@ -92,7 +92,7 @@ impl Netns {
     /// Has the entries swept within the sweep's period.
     pub(crate) fn sweep_later(&self) {
         let count = self.entries.count();
-        if count > self.entries.size() && count.is_power_of_two() {
+        if count.is_power_of_two() && count > self.entries.size() {
             self.entries.kick();
         } else {
             self.entries.arm(crate::entry::sweep_period());

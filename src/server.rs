@@ -254,12 +254,12 @@ impl Account {
 
     /// Whether it has had as many entries as it may, and has not lost enough since.
     pub(crate) fn is_overloaded(&self) -> bool {
-        self.overloaded.load(Relaxed)
+        once::read(&self.overloaded)
     }
 
     /// How many entries it may have.
     pub(crate) fn limits(&self) -> Limits {
-        Limits::from_word(self.limits.load(Relaxed))
+        Limits::from_word(once::read(&self.limits))
     }
 
     /// Changes how many entries it may have.

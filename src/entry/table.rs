@@ -43,6 +43,12 @@ const FLUSH_PASSES: usize = 8;
 /// wide ones; with the latter comes what it knows.
 pub(crate) type EntryNode = Node<Entry, Tie, INDICES, FURTHER>;
 
+/// A flow, and its hash.
+pub(crate) struct Sought {
+    pub(super) flow: Flow,
+    hash: u32,
+}
+
 /// What persistence knows of an initiator.
 type Tie = Option<Arc<Template>>;
 
@@ -114,8 +120,26 @@ impl Entries {
         flow: &Flow,
         now: u64,
     ) -> Option<&'g EntryNode> {
+        self.find(guard, &self.sought(*flow), now)
+    }
+
+    /// For those who look for a flow, and make an entry of it if there is none.
+    #[inline(always)]
+    pub(crate) fn sought(&self, flow: Flow) -> Sought {
+        let hash = self.flow_hash(&flow);
+        Sought { flow, hash }
+    }
+
+    /// The living entry of a flow.
+    #[inline]
+    pub(crate) fn find<'g>(
+        &'g self,
+        guard: &'g Guard,
+        Sought { flow, hash }: &Sought,
+        now: u64,
+    ) -> Option<&'g EntryNode> {
         let wanted = |entry: &Entry| entry.kept.is(flow) && entry.state(now).is_some();
-        self.table.find::<0>(guard, self.flow_hash(flow), wanted)
+        self.table.find::<0>(guard, *hash, wanted)
     }
 
     /// The living entry of a flow, if it is established.
@@ -151,18 +175,18 @@ impl Entries {
         })
     }
 
-    /// The living entry of a service that saw this initiator SPI last.
+    /// The living entry of a service that saw this initiator SPI, of this [hash](Self::spi_hash),
+    /// last.
     pub(crate) fn by_spi<'g>(
         &'g self,
         guard: &'g Guard,
         vip: &Addr,
-        spi: u64,
+        (spi, hash): (u64, u32),
         now: u64,
     ) -> Option<&'g EntryNode> {
-        self.table
-            .find::<BY_SPI>(guard, self.spi_hash(vip, spi), |entry| {
-                entry.initiator_spi() == spi && entry.vip() == *vip && entry.state(now).is_some()
-            })
+        self.table.find::<BY_SPI>(guard, hash, |entry| {
+            entry.initiator_spi() == spi && entry.vip() == *vip && entry.state(now).is_some()
+        })
     }
 
     /// The living entry of an initiator's address and a service that was established last; if
@@ -203,7 +227,7 @@ impl Entries {
     pub(crate) fn make<'g>(
         &'g self,
         guard: &'g Guard,
-        flow: Flow,
+        Sought { flow, hash }: &Sought,
         binding: Binding,
         origin: &Origin<'_>,
         (state, now, deadline): (State, u64, u64),
@@ -215,17 +239,17 @@ impl Entries {
         if is_full || self.table.count() >= ENTRIES_MAX {
             return Err(Reason::TableFull);
         }
-        let kept = Kept::new(&flow).map_err(|_| Reason::NoMemory)?;
+        let kept = Kept::new(flow).map_err(|_| Reason::NoMemory)?;
         let Binding { server, template } = binding;
         let (client, vip) = (&flow.client, &flow.vip);
-        let spis = origin.spis(state);
-        let hash = self.flow_hash(&flow);
+        let (spis, hash) = (origin.spis(state), *hash);
         let hashes = [
             hash,
-            // Those without an SPI shall not all hang in one chain.
-            match spis.0 {
-                0 => hash,
-                spi => self.spi_hash(vip, spi),
+            match (origin, spis.0) {
+                // Those without an SPI shall not all hang in one chain.
+                (_, 0) => hash,
+                (Origin::Message(_, spi_hash), _) => *spi_hash,
+                (_, spi) => self.spi_hash(vip, spi),
             },
             self.address_hash(client, vip, state),
         ];
@@ -259,7 +283,7 @@ impl Entries {
         let is_vouched = matches!(origin, Origin::Entry(_) | Origin::Name);
         let clock = Clock::new(state, deadline);
         let entry = Entry::new(kept, server.clone(), clock, spis, is_vouched);
-        let rival = |rival: &Entry| rival.kept.is(&flow) && rival.state(now).is_some();
+        let rival = |rival: &Entry| rival.kept.is(flow) && rival.state(now).is_some();
         let inserted = self.table.insert(guard, entry, hashes, far, rival);
         if let Ok(Inserted::New(_)) = inserted {
             self.table.see_by(guard, hash, deadline);
@@ -456,9 +480,13 @@ impl Entries {
         self.pair_hash(&flow.client, &flow.vip, transport | ports)
     }
 
-    fn spi_hash(&self, vip: &Addr, spi: u64) -> u32 {
+    /// The hash of an IKE SPI of a service.
+    pub(crate) fn spi_hash(&self, vip: &Addr, spi: u64) -> u32 {
         let [high, low] = vip.words();
-        self.key.hash([high, low, spi], 0)
+        match vip.family() {
+            Family::V4 => self.key.hash([spi], low),
+            Family::V6 => self.key.hash([high, low, spi], 0),
+        }
     }
 
     /// Entries that have not proved themselves hang elsewhere, so that a flood of them in a

@@ -79,18 +79,23 @@ mod tests {
             jiffies: u64,
         ) -> Result<&'g EntryNode> {
             let clock = (state, self.now, self.now + jiffies);
-            let header = header(spi, 0);
+            let (header, hash) = (header(spi, 0), self.entries.spi_hash(&VIP, spi));
             match self.entries.make(
                 guard,
-                flow,
+                &self.entries.sought(flow),
                 self.binding(),
-                &Origin::Message(&header),
+                &Origin::Message(&header, hash),
                 clock,
             ) {
                 Ok(Inserted::New(entry)) => Ok(entry),
                 Ok(Inserted::Rival(_)) => Err(EEXIST),
                 Err(_) => Err(ENOMEM),
             }
+        }
+
+        fn by_spi<'g>(&'g self, guard: &'g Guard, spi: u64, now: u64) -> Option<&'g EntryNode> {
+            let hash = self.entries.spi_hash(&VIP, spi);
+            self.entries.by_spi(guard, &VIP, (spi, hash), now)
         }
 
         fn binding(&self) -> Binding {
@@ -120,7 +125,7 @@ mod tests {
         for (after, alive) in [(0, true), (99, true), (100, false), (1_000_000, false)] {
             let now = f.now + after;
             let by_flow = f.entries.by_flow(&guard, &flow(1, 500), now);
-            let by_spi = f.entries.by_spi(&guard, &VIP, 1, now);
+            let by_spi = f.by_spi(&guard, 1, now);
             let by_address = f.entries.by_address(&guard, &client, &vip, now);
             let found = [by_flow, by_spi, by_address].map(|entry| entry.is_some());
             assert_eq!((after, found), (after, [alive; 3]));
@@ -130,9 +135,9 @@ mod tests {
         let clock = (Initial, now, now + 100);
         let again = f.entries.make(
             &guard,
-            flow(1, 500),
+            &f.entries.sought(flow(1, 500)),
             f.binding(),
-            &Origin::Message(&header(2, 0)),
+            &Origin::Message(&header(2, 0), f.entries.spi_hash(&VIP, 2)),
             clock,
         );
         assert!(matches!(again, Ok(Inserted::New(_))));
@@ -281,9 +286,9 @@ mod tests {
             let clock = (state, f.now, f.now + 1000);
             match f.entries.make(
                 &guard,
-                flow(1, 500),
+                &f.entries.sought(flow(1, 500)),
                 binding,
-                &Origin::Message(&header(1, 0)),
+                &Origin::Message(&header(1, 0), f.entries.spi_hash(&VIP, 1)),
                 clock,
             ) {
                 Ok(Inserted::New(entry)) => Ok(entry),
@@ -327,8 +332,8 @@ mod tests {
         assert_eq!(remember(1, 7, Established), (1, 7));
         assert_eq!(remember(1, 0, Established), (1, 7));
         assert_eq!(remember(2, 0, Established), (2, 0));
-        assert!(f.entries.by_spi(&guard, &VIP, 1, f.now).is_none());
-        assert!(f.entries.by_spi(&guard, &VIP, 2, f.now).is_some());
+        assert!(f.by_spi(&guard, 1, f.now).is_none());
+        assert!(f.by_spi(&guard, 2, f.now).is_some());
         Ok(())
     }
 
@@ -337,15 +342,19 @@ mod tests {
         let f = Fixture::new()?;
         let guard = Guard::new();
         let clock = (Initial, f.now, f.now + 1000);
-        let made = f
-            .entries
-            .make(&guard, flow(1, 500), f.binding(), &Origin::Name, clock);
+        let made = f.entries.make(
+            &guard,
+            &f.entries.sought(flow(1, 500)),
+            f.binding(),
+            &Origin::Name,
+            clock,
+        );
         let Ok(Inserted::New(entry)) = made else {
             return Err(ENOMEM);
         };
         assert!(f.entries.by_flow(&guard, &flow(1, 500), f.now).is_some());
         f.entries.remember(&guard, entry, &header(5, 0), Initial);
-        assert!(f.entries.by_spi(&guard, &VIP, 5, f.now).is_some());
+        assert!(f.by_spi(&guard, 5, f.now).is_some());
         Ok(())
     }
 
@@ -457,7 +466,13 @@ mod tests {
         f.make(&guard, natt(2), 1, Established, 1000)?;
         assert!(sole());
         let clock = (Established, f.now, f.now + 1000);
-        let made = f.entries.make(&guard, natt(3), other, &Origin::Name, clock);
+        let made = f.entries.make(
+            &guard,
+            &f.entries.sought(natt(3)),
+            other,
+            &Origin::Name,
+            clock,
+        );
         assert!(made.is_ok() && !sole());
         Ok(())
     }

@@ -48,6 +48,21 @@ void ipvs_ipsec_local_bh_enable(void)
 	local_bh_enable();
 }
 
+void ipvs_ipsec_spin_lock_nested(spinlock_t *lock, int subclass)
+{
+	spin_lock_nested(lock, subclass);
+}
+
+void ipvs_ipsec_spin_unlock(spinlock_t *lock)
+{
+	spin_unlock(lock);
+}
+
+void *ipvs_ipsec_kmalloc_atomic(size_t size)
+{
+	return kmalloc(size, GFP_ATOMIC);
+}
+
 void ipvs_ipsec_rcu_assert_reading(void)
 {
 	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "ip_vs_ipsec: no guard");

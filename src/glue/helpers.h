@@ -9,6 +9,7 @@
 #include <linux/netfilter.h>
 #include <linux/percpu.h>
 #include <linux/skbuff.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <net/dst_cache.h>
@@ -24,6 +25,11 @@ void ipvs_ipsec_spin_lock_bh_nested(spinlock_t *lock, int subclass);
 void ipvs_ipsec_spin_unlock_bh(spinlock_t *lock);
 void ipvs_ipsec_local_bh_disable(void);
 void ipvs_ipsec_local_bh_enable(void);
+void ipvs_ipsec_spin_lock_nested(spinlock_t *lock, int subclass);
+void ipvs_ipsec_spin_unlock(spinlock_t *lock);
+
+/* kapi/memory.rs */
+void *ipvs_ipsec_kmalloc_atomic(size_t size);
 
 /* kapi/rcu.rs */
 void ipvs_ipsec_rcu_assert_reading(void);

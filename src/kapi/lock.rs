@@ -36,18 +36,39 @@ impl<const N: usize> Stripes<N> {
         KBox::pin_init(pin_init::pin_init_array_from_fn(unlocked), GFP_KERNEL).map(Stripes)
     }
 
-    /// Takes the lock for `hash`, with softirqs off on this CPU.
-    ///
-    /// Whoever holds one may take another of a greater `level` (lockdep's subclass, 0 to 7).
+    /// Takes the lock for `hash`, with softirqs off on this CPU, at a `level` (lockdep's subclass, 0
+    /// to 7).
     #[inline]
     pub(crate) fn lock(&self, hash: usize, level: usize) -> StripeGuard<'_> {
-        const { assert!(N.is_power_of_two()) };
-        let lock = &self.0[hash & (N - 1)];
+        let lock = self.stripe(hash);
         let level = c_int::try_from(level).unwrap_or(0);
         // SAFETY: The lock is initialised by the type invariant.
         unsafe { bindings::ipvs_ipsec_spin_lock_bh_nested(lock.get(), level) };
         // INVARIANT: It has just been taken.
         StripeGuard(lock, NotThreadSafe)
+    }
+
+    /// Takes the lock for `hash` while another is held, which is of a lesser `level`.
+    #[inline]
+    pub(crate) fn lock_within<'a>(
+        &'a self,
+        _: &'a StripeGuard<'_>,
+        hash: usize,
+        level: usize,
+    ) -> InnerGuard<'a> {
+        let lock = self.stripe(hash);
+        let level = c_int::try_from(level).unwrap_or(0);
+        // SAFETY: The lock is initialised by the type invariant. Softirqs are off, and stay so until
+        // the outer guard ends, which is later.
+        unsafe { bindings::ipvs_ipsec_spin_lock_nested(lock.get(), level) };
+        // INVARIANT: It has just been taken.
+        InnerGuard(lock, NotThreadSafe)
+    }
+
+    #[inline]
+    fn stripe(&self, hash: usize) -> &Opaque<bindings::spinlock_t> {
+        const { assert!(N.is_power_of_two()) };
+        &self.0[hash & (N - 1)]
     }
 }
 
@@ -82,5 +103,20 @@ impl Drop for StripeGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the lock is held.
         unsafe { bindings::ipvs_ipsec_spin_unlock_bh(self.0.get()) };
+    }
+}
+
+/// Evidence that a lock is held within another one.
+///
+/// # Invariants
+///
+/// This CPU holds the lock.
+pub(crate) struct InnerGuard<'a>(&'a Opaque<bindings::spinlock_t>, NotThreadSafe);
+
+impl Drop for InnerGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the lock is held.
+        unsafe { bindings::ipvs_ipsec_spin_unlock(self.0.get()) };
     }
 }

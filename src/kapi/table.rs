@@ -22,8 +22,8 @@ use self::agenda::{Agenda, BATCH};
 use self::chain::{Buckets, Next, Place, Prev};
 use super::{
     bindings,
-    lock::{StripeGuard, Stripes},
-    once,
+    lock::{InnerGuard, StripeGuard, Stripes},
+    memory, once,
     rcu::{self, Guard},
     work::breathe,
 };
@@ -400,8 +400,11 @@ where
     }
 
     /// Number of buckets of an index.
+    #[inline]
     pub(crate) fn size(&self) -> usize {
-        self.sizes().near
+        let guard = Guard::new();
+        let first = self.indices.first();
+        first.map_or(0, |index| index.first(&guard).slots.len())
     }
 
     /// Number of buckets of an index.
@@ -494,7 +497,7 @@ where
         };
         let further = far.as_ref().map_or([None; M], |far| far.hashes);
         let node = Self::allocate(value, hashes, far)?;
-        let _object = self.index(0).locks.lock(u32_as_usize(hash), 0);
+        let object = self.index(0).locks.lock(u32_as_usize(hash), 0);
         if let Some(rival) = self.find::<0>(guard, hash, rival) {
             // SAFETY: The node is ours alone.
             unsafe { Node::free(node) };
@@ -505,12 +508,12 @@ where
         let node = unsafe { node.as_ref() };
         self.link(guard, 0, node);
         for index in 1..N {
-            let _lock = self.lock_more(index, node);
+            let _lock = self.lock_more(&object, index, node);
             self.link(guard, index, node);
         }
         for (index, hash) in further.iter().enumerate() {
             if hash.is_some() {
-                let _lock = self.lock_more(N + index, node);
+                let _lock = self.lock_more(&object, N + index, node);
                 self.link(guard, N + index, node);
             }
         }
@@ -529,7 +532,10 @@ where
         far: Option<Far<F, M>>,
     ) -> Result<NonNull<Node<T, F, N, M>>, AllocError> {
         let node = match far {
-            None => KBox::init(Node::new(value, hashes, false), GFP_ATOMIC).map(KBox::into_raw),
+            None => {
+                let node = memory::atomic()?.write_init(Node::new(value, hashes, false));
+                node.map(KBox::into_raw)
+            }
             Some(far) => {
                 let more = More {
                     nexts: [const { Next::new() }; M],
@@ -542,7 +548,8 @@ where
                     node <- Node::new(value, hashes, true),
                     more,
                 });
-                KBox::init(wide, GFP_ATOMIC).map(|wide| KBox::into_raw(wide).cast())
+                let wide = memory::atomic()?.write_init(wide);
+                wide.map(|wide| KBox::into_raw(wide).cast())
             }
         };
         node.ok().and_then(NonNull::new).ok_or(AllocError)
@@ -551,7 +558,7 @@ where
     /// Removes an object; it is dropped after a grace period. `false` if it is not in the table
     /// any more. Does not sleep.
     pub(crate) fn remove<'g>(&'g self, _: &'g Guard, node: &'g Node<T, F, N, M>) -> bool {
-        let _object = self.lock(node);
+        let object = self.lock(node);
         if !node.is_linked() {
             return false;
         }
@@ -561,7 +568,7 @@ where
             let Some(place) = node.place(index).filter(Place::is_linked) else {
                 continue;
             };
-            let _lock = (index > 0).then(|| self.lock_more(index, node));
+            let _lock = (index > 0).then(|| self.lock_more(&object, index, node));
             place.unlink();
             is_far |= index >= N;
         }
@@ -588,7 +595,7 @@ where
         change: impl FnOnce(),
     ) {
         const { assert!(I > 0 && I < N + M) };
-        let _object = self.lock(node);
+        let object = self.lock(node);
         if !node.is_linked() {
             return;
         }
@@ -596,14 +603,14 @@ where
             return;
         };
         {
-            let _lock = self.lock_more(I, node);
+            let _lock = self.lock_more(&object, I, node);
             place.unlink();
         }
         change();
         if let Some(old) = node.hash(I) {
             once::write(old, hash);
         }
-        let _lock = self.lock_more(I, node);
+        let _lock = self.lock_more(&object, I, node);
         self.link(guard, I, node);
     }
 
@@ -744,11 +751,18 @@ where
         self.index(0).locks.lock(hash, 0)
     }
 
-    /// Takes the lock of a further index for an object. The caller holds that of the object.
+    /// Takes the lock of another index for an object, whose own lock is held.
     #[inline]
-    fn lock_more(&self, index: usize, node: &Node<T, F, N, M>) -> StripeGuard<'_> {
+    fn lock_more<'a>(
+        &'a self,
+        object: &'a StripeGuard<'_>,
+        index: usize,
+        node: &Node<T, F, N, M>,
+    ) -> InnerGuard<'a> {
         let hash = node.hash(index).map_or(0, once::read);
-        self.index(index).locks.lock(u32_as_usize(hash), index)
+        self.index(index)
+            .locks
+            .lock_within(object, u32_as_usize(hash), index)
     }
 
     /// Links an object in an index. The caller holds the stripe lock.

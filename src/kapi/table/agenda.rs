@@ -4,6 +4,7 @@
 //! the objects passes by where there is nothing to do.
 
 use super::chain::flags;
+use crate::kapi::once;
 use kernel::{
     alloc::AllocError,
     prelude::*,
@@ -44,7 +45,7 @@ impl Agenda {
             return;
         };
         for _ in 0..TRIES {
-            let old = entered.load(Relaxed);
+            let old = once::read(entered);
             // ORDERING: Full, after the object was linked: who takes the time finds the object.
             if old <= time || entered.cmpxchg(old, time, Full).is_ok() {
                 return;
