@@ -30,7 +30,7 @@ use kernel::{
 };
 
 /// Most entries in state initial in a namespace, so that a flood of first messages takes no more
-/// than about 16 MiB.
+/// than about 10 MiB.
 const INITIAL_MAX: i32 = 65_536;
 
 /// Most entries in a namespace.
