@@ -13,26 +13,24 @@
 
 mod agenda;
 mod chain;
+mod node;
 #[cfg(CONFIG_KUNIT)]
 mod tests;
 
-pub(crate) use self::agenda::NEVER;
+pub(crate) use self::{
+    agenda::NEVER,
+    node::{Far, Node},
+};
 
 use self::agenda::{Agenda, BATCH};
-use self::chain::{Buckets, Next, Place, Prev};
+use self::chain::{Buckets, Next, Place};
 use super::{
-    bindings,
     lock::{InnerGuard, StripeGuard, Stripes},
-    memory, once,
+    once,
     rcu::{self, Guard},
     work::breathe,
 };
-use core::{
-    marker::PhantomData,
-    mem::{offset_of, ManuallyDrop},
-    ops::Deref,
-    ptr::{self, NonNull},
-};
+use core::{marker::PhantomData, ptr::NonNull};
 use kernel::{
     alloc::AllocError,
     num::casts::u32_as_usize,
@@ -101,190 +99,6 @@ impl Drop for Index {
     }
 }
 
-/// An object in a table. What a reader wants of it comes first.
-///
-/// # Invariants
-///
-/// If `is_wide`, this is the first field of a [`Wide`].
-#[repr(C)]
-pub(crate) struct Node<T, F, const N: usize, const M: usize> {
-    nexts: [Next; N],
-    hashes: [Atomic<u32>; N],
-    is_wide: bool,
-    value: T,
-    back: Back<N>,
-    _more: PhantomData<Wide<T, F, N, M>>,
-}
-
-/// The ways back of an object. But for the first, which says whether it is in the table at all, RCU
-/// has their memory as soon as it is not.
-#[repr(C)]
-union Back<const N: usize> {
-    prevs: ManuallyDrop<[Prev; N]>,
-    end: ManuallyDrop<End>,
-}
-
-#[repr(C)]
-struct End {
-    _first: Prev,
-    head: rcu::Head,
-}
-
-/// A wide object.
-#[repr(C)]
-struct Wide<T, F, const N: usize, const M: usize> {
-    node: Node<T, F, N, M>,
-    more: More<F, M>,
-}
-
-#[repr(C)]
-struct More<F, const M: usize> {
-    nexts: [Next; M],
-    prevs: [Prev; M],
-    hashes: [Atomic<u32>; M],
-    value: F,
-}
-
-impl<T, F, const N: usize, const M: usize> Node<T, F, N, M> {
-    /// Where the head for RCU lies.
-    const HEAD: usize = offset_of!(Self, back) + offset_of!(End, head);
-
-    fn new(value: T, hashes: [u32; N], is_wide: bool) -> impl Init<Self> {
-        let back = Back {
-            prevs: ManuallyDrop::new([const { Prev::new() }; N]),
-        };
-        init!(Node {
-            nexts: [const { Next::new() }; N],
-            hashes: hashes.map(Atomic::new),
-            is_wide,
-            value,
-            back,
-            _more: PhantomData,
-        })
-    }
-
-    /// The node whose place in index `index` is `next`.
-    ///
-    /// # Safety
-    ///
-    /// `next` is in a chain of this index of a table of this type, and alive for `'a`.
-    #[inline(always)]
-    unsafe fn from_next<'a>(next: NonNull<Next>, index: usize) -> &'a Self {
-        let start = match index.checked_sub(N) {
-            None => offset_of!(Self, nexts) + index * size_of::<Next>(),
-            Some(index) => {
-                offset_of!(Wide<T, F, N, M>, more)
-                    + offset_of!(More<F, M>, nexts)
-                    + index * size_of::<Next>()
-            }
-        };
-        // SAFETY: By the safety requirements it lies at this offset of a live node, or of the wide
-        // one that this begins.
-        unsafe { next.byte_sub(start).cast::<Self>().as_ref() }
-    }
-
-    /// What a wide object has.
-    #[inline]
-    fn more(&self) -> Option<&More<F, M>> {
-        let wide = ptr::from_ref(self).cast::<Wide<T, F, N, M>>();
-        // SAFETY: By the type invariant.
-        self.is_wide.then(|| unsafe { &(*wide).more })
-    }
-
-    /// What is known of the object, if that is a wide one.
-    #[inline]
-    pub(crate) fn far(&self) -> Option<&F> {
-        self.more().map(|more| &more.value)
-    }
-
-    /// The hash of the object in an index, if it has one there.
-    #[inline(always)]
-    fn hash(&self, index: usize) -> Option<&Atomic<u32>> {
-        match index.checked_sub(N) {
-            None => self.hashes.get(index),
-            Some(index) => self.more()?.hashes.get(index),
-        }
-    }
-
-    /// The hash by which the object can be found in index 0.
-    #[inline]
-    pub(crate) fn first_hash(&self) -> u32 {
-        self.hash(0).map_or(0, once::read)
-    }
-
-    /// Its place in an index, if it has one there. The caller has the lock of the object, and has
-    /// seen that it is in the table.
-    #[inline(always)]
-    fn place(&self, index: usize) -> Option<Place<'_>> {
-        let (next, prev) = match index.checked_sub(N) {
-            None => {
-                // SAFETY: RCU does not have the memory yet.
-                let prevs: &[Prev; N] = unsafe { &self.back.prevs };
-                (self.nexts.get(index)?, prevs.get(index)?)
-            }
-            Some(index) => {
-                let more = self.more()?;
-                (more.nexts.get(index)?, more.prevs.get(index)?)
-            }
-        };
-        // SAFETY: They lie at offsets that the index tells. The table links and unlinks them under
-        // the locks.
-        Some(unsafe { Place::new(next, prev) })
-    }
-
-    /// Whether the object is in the table. The caller has the lock of the object.
-    fn is_linked(&self) -> bool {
-        // SAFETY: The first one is never RCU's.
-        let prevs: &[Prev; N] = unsafe { &self.back.prevs };
-        prevs.first().is_some_and(Prev::is_linked)
-    }
-
-    /// Frees an object.
-    ///
-    /// # Safety
-    ///
-    /// The node came out of a box in [`Table::insert`], and the caller owns it.
-    unsafe fn free(node: NonNull<Self>) {
-        // SAFETY: By the safety requirements.
-        if unsafe { node.as_ref() }.is_wide {
-            // SAFETY: By the type invariant, and as it was made in a box of this type.
-            drop(unsafe { KBox::<Wide<T, F, N, M>>::from_raw(node.as_ptr().cast()) });
-        } else {
-            // SAFETY: As above.
-            drop(unsafe { KBox::from_raw(node.as_ptr()) });
-        }
-    }
-
-    /// Called by RCU when a grace period has passed.
-    ///
-    /// # Safety
-    ///
-    /// `head` is that of a node which [`Table::remove`] has taken out of the table.
-    unsafe extern "C" fn free_late(head: *mut bindings::callback_head) {
-        let node = head.wrapping_byte_sub(Self::HEAD).cast();
-        // SAFETY: By the safety requirements the head lies at this offset of a node that was the
-        // table's, and that nobody finds any more.
-        unsafe { Self::free(NonNull::new_unchecked(node)) };
-    }
-}
-
-impl<T, F, const N: usize, const M: usize> Deref for Node<T, F, N, M> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
-
-/// What makes an object a wide one.
-pub(crate) struct Far<F, const M: usize> {
-    /// What is known of it.
-    pub(crate) value: F,
-    /// Its hashes in the further indices, in which it can be missing.
-    pub(crate) hashes: [Option<u32>; M],
-}
-
 /// The nodes of a chain, as they are met.
 struct Chain<'g, T, F, const N: usize, const M: usize> {
     next: *mut Next,
@@ -336,7 +150,7 @@ where
     resizing: Atomic<i32>,
     /// Counts the beginnings and ends of resizes.
     generation: Atomic<u32>,
-    _owns: PhantomData<Wide<T, F, N, M>>,
+    _owns: PhantomData<Node<T, F, N, M>>,
 }
 
 // SAFETY: Objects are shared between CPUs and dropped by any, which these bounds allow.
@@ -496,7 +310,7 @@ where
             return Err(AllocError);
         };
         let further = far.as_ref().map_or([None; M], |far| far.hashes);
-        let node = Self::allocate(value, hashes, far)?;
+        let node = Node::allocate(value, hashes, far)?;
         let object = self.index(0).locks.lock(u32_as_usize(hash), 0);
         if let Some(rival) = self.find::<0>(guard, hash, rival) {
             // SAFETY: The node is ours alone.
@@ -522,37 +336,6 @@ where
             self.far.add(1, Relaxed);
         }
         Ok(Inserted::New(node))
-    }
-
-    /// Memory with an object in it, which is in no chain.
-    #[inline]
-    fn allocate(
-        value: T,
-        hashes: [u32; N],
-        far: Option<Far<F, M>>,
-    ) -> Result<NonNull<Node<T, F, N, M>>, AllocError> {
-        let node = match far {
-            None => {
-                let node = memory::atomic()?.write_init(Node::new(value, hashes, false));
-                node.map(KBox::into_raw)
-            }
-            Some(far) => {
-                let more = More {
-                    nexts: [const { Next::new() }; M],
-                    prevs: [const { Prev::new() }; M],
-                    hashes: far.hashes.map(|hash| Atomic::new(hash.unwrap_or(0))),
-                    value: far.value,
-                };
-                // INVARIANT: The node is the first field of a wide object.
-                let wide = init!(Wide {
-                    node <- Node::new(value, hashes, true),
-                    more,
-                });
-                let wide = memory::atomic()?.write_init(wide);
-                wide.map(|wide| KBox::into_raw(wide).cast())
-            }
-        };
-        node.ok().and_then(NonNull::new).ok_or(AllocError)
     }
 
     /// Removes an object; it is dropped after a grace period. `false` if it is not in the table
