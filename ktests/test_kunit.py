@@ -25,6 +25,7 @@ SUITES = {
     "entry",
     "esp",
     "hints",
+    "ident",
     "ike_header",
     "ike_payload",
     "ike_state",

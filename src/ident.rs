@@ -61,7 +61,8 @@ impl Block {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(ipvs_ipsec_ident))]
 mod tests {
     use super::*;
 
