@@ -348,7 +348,7 @@ class Observer(Worker):
         "grown": 2,
         "shrunk": 1,
         "entries-expired": 10,
-        "fastpath": 20,
+        "fastpath": 5,
         **dict.fromkeys(FORWARDED, 50),
     }
     pause = 0.03
