@@ -27,7 +27,7 @@ from kt import flood, module
 from kt.bench import FORWARDED, VIP, Bench
 from kt.memory import given_back, in_use
 from kt.storm import WORKERS
-from kt.wait import wait_until
+from kt.wait import PATIENCE, wait_until
 
 WARM_UP = 10
 
@@ -108,7 +108,7 @@ class Storm:
         assert self.pktgen > 10 * self.seconds
         for worker in self.workers:
             for name, a_minute in worker.least.items():
-                least = max(1, int(a_minute * self.seconds / 60))
+                least = max(1, int(a_minute * self.seconds / 60 / PATIENCE))
                 done = worker.done[name]
                 assert done >= least, f"{type(worker).__name__}: {done} {name}, not {least}"
 

@@ -68,7 +68,8 @@ class Line(Genl):
 class Worker:
     """One kind of work, counted in `done`.
 
-    `least` is what of it a minute must have seen, on the slowest of machines.
+    `least` is what of it a minute must have seen, on the slowest of machines; with checkers, which
+    need more patience, as much less.
     """
 
     least: dict[str, int] = {}
