@@ -12,8 +12,8 @@ use crate::{
 use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{num::casts::u32_as_usize, prelude::*, types::Opaque};
 
-/// Most packets that wait at a time.
-const MOST: usize = 4096;
+/// Most packets that wait at a time: a few milliseconds of a flood, and as many MiB.
+const MOST: usize = 8192;
 
 /// Packets that wait, the longest first.
 ///
