@@ -11,7 +11,7 @@ mod watched;
 
 use libfuzzer_sys::fuzz_target;
 use pure::addr::Transport;
-use pure::proto::{Carrier, Ports, Traffic, ike_reply, is_esp_in_udp};
+use pure::proto::{Carrier, Data, Ports, Traffic, ike_reply, is_esp_in_udp};
 use watched::Watched;
 
 fuzz_target!(|input: &[u8]| {
@@ -30,6 +30,17 @@ fuzz_target!(|input: &[u8]| {
     let packet = Watched::new(bytes);
     let verdict = carrier.parse(&packet);
     assert!(packet.end() <= bytes.len());
+    // Nothing is taken for data by a look at its beginning that is something else.
+    if let Some(data) = Data::of(protocol, &Watched::new(bytes)) {
+        assert_eq!(
+            Ok(data),
+            verdict.map(|traffic| match traffic {
+                Traffic::EspInUdp(ports, spi) => Data::InUdp(ports, spi),
+                Traffic::Esp(_) => Data::Esp,
+                other => panic!("{other:?}"),
+            })
+        );
+    }
     let Ok(traffic) = verdict else {
         return;
     };
