@@ -48,6 +48,13 @@ impl<const N: usize> Counters<N> {
     }
 }
 
+impl<const N: usize> Drop for Counters<N> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant we own the allocation. May be called in any context.
+        unsafe { bindings::free_percpu(self.0.as_ptr().cast()) };
+    }
+}
+
 /// A word of 64 bits on every CPU.
 pub(crate) struct Word(Counters<1>);
 
@@ -69,12 +76,5 @@ impl Word {
     pub(crate) fn replace(&self, from: u64, to: u64) -> bool {
         // SAFETY: By the type invariant of `Counters`.
         unsafe { bindings::ipvs_ipsec_this_cpu_replace(self.0 .0.as_ptr(), from, to) }
-    }
-}
-
-impl<const N: usize> Drop for Counters<N> {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant we own the allocation. May be called in any context.
-        unsafe { bindings::free_percpu(self.0.as_ptr().cast()) };
     }
 }
