@@ -141,8 +141,10 @@ def test_a_server_that_is_the_director_is_reached_as_it_is(bench: Bench) -> None
         daemon.bind((VIP, 500))
         daemon.settimeout(5)
         client = bench.client()
-        bench.expect(client.first(ttl=1), client.later(), ike=2)
-        for sent in (client.first(), client.later()):
+        # One after the other, as an initiator sends: the first may have waited for the hooks, and
+        # goes on from another CPU than the one that the second comes in by.
+        for sent in (client.first(ttl=1), client.later()):
+            bench.expect(sent, ike=1)
             data, source = daemon.recvfrom(4096)
             assert (data, source) == (sent[28:], (client.address, client.port))
     bench.nothing_forwarded()
