@@ -40,10 +40,10 @@ impl Netns {
         if packet.pass_on(hop.to).is_err() {
             return packet.accept();
         }
-        let account = &hop.entry.server.account;
-        account.count_packet(Direction::In, bytes);
+        let volumes = hop.entry.server.account.volumes();
         self.stats.count(Event::Fast);
-        self.stats.count(Event::Forwarded(hop.kind));
+        self.stats
+            .count_packet(Event::Forwarded(hop.kind), volumes, Direction::In, bytes);
         hop.next.send(packet)
     }
 

@@ -5,6 +5,7 @@
 use crate::{
     addr::Flow,
     admit::{admit, Stop},
+    entry::Entry,
     forward::{
         self,
         icmp::{self, Outcome},
@@ -139,8 +140,9 @@ impl Netns {
                 self.wait(&server.account.common, packet, Reach::Out, Reason::NoMemory)
             }
             Ok(way) => {
-                server.account.count_packet(Direction::In, bytes);
-                self.stats.count(Event::Forwarded(kind));
+                let (event, volumes) = (Event::Forwarded(kind), server.account.volumes());
+                self.stats
+                    .count_packet(event, volumes, Direction::In, bytes);
                 way.take(packet)
             }
             Err(reason) => {
@@ -213,11 +215,9 @@ impl Netns {
                 if let Some(reply) = self.awaited(&packet) {
                     entry.learn(&reply);
                 }
-                entry
-                    .server
-                    .account
-                    .count_packet(Direction::Out, length(&packet));
-                self.stats.count(Event::Out);
+                let (bytes, volumes) = (length(&packet), entry.server.account.volumes());
+                self.stats
+                    .count_packet(Event::Out, volumes, Direction::Out, bytes);
                 packet.accept_as_ours()
             }
             Some(Err(reason)) => self.drop(packet, reason),
@@ -306,19 +306,23 @@ impl Netns {
             Some(Err(reason)) => return self.drop(packet, reason),
             Some(Ok(outcome)) => outcome,
         };
-        self.stats.count(Event::Icmp);
         let bytes = length(&packet);
+        let count = |entry: &Entry, direction| {
+            let volumes = entry.server.account.volumes();
+            self.stats
+                .count_packet(Event::Icmp, volumes, direction, bytes);
+        };
         match outcome {
             Outcome::In(entry, way) => {
-                entry.server.account.count_packet(Direction::In, bytes);
+                count(entry, Direction::In);
                 way.take(packet)
             }
             Outcome::Out(entry) => {
-                entry.server.account.count_packet(Direction::Out, bytes);
+                count(entry, Direction::Out);
                 packet.accept_as_ours()
             }
             Outcome::Told(entry) => {
-                entry.server.account.count_packet(Direction::Out, bytes);
+                count(entry, Direction::Out);
                 // It is no longer what came.
                 packet.drop()
             }

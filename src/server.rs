@@ -15,7 +15,7 @@ use crate::{
     },
     sched::Load,
     service::Common,
-    stats::{Direction, Volume},
+    stats::Volume,
 };
 use kernel::{
     prelude::*,
@@ -222,11 +222,10 @@ impl Account {
         self.common.volume.count_conn();
     }
 
-    /// Counts a packet of `bytes` that went to the server, or came from it.
+    /// Where packets count that go to the server, or come from it: for itself, and for its service.
     #[inline]
-    pub(crate) fn count_packet(&self, direction: Direction, bytes: u64) {
-        self.volume.count_packet(direction, bytes);
-        self.common.volume.count_packet(direction, bytes);
+    pub(crate) fn volumes(&self) -> [&Volume; 2] {
+        [&self.volume, &self.common.volume]
     }
 
     /// Counts an entry that entered a state.

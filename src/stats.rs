@@ -128,6 +128,22 @@ impl Stats {
         self.0.add(u32_as_usize(event.attribute()), n);
     }
 
+    /// Counts a packet of `bytes` that was forwarded, for the namespace, a server and its service. For
+    /// hooks.
+    #[inline(always)]
+    pub(crate) fn count_packet(
+        &self,
+        event: Event,
+        volumes: [&Volume; 2],
+        direction: Direction,
+        bytes: u64,
+    ) {
+        let [one, other] = volumes.map(|volume| volume.counters.pair(direction.first()));
+        let pairs = one.zip(other).map(<[_; 2]>::from);
+        self.0
+            .count_packet(u32_as_usize(event.attribute()), pairs, bytes);
+    }
+
     /// Puts every counter into a message.
     pub(crate) fn put(&self, message: &mut Message<'_>) -> Result {
         (1..=IPVS_IPSEC_A_COUNTERS_MAX)
@@ -142,6 +158,17 @@ pub(crate) enum Direction {
     In,
     /// To an initiator.
     Out,
+}
+
+impl Direction {
+    /// Which counter is the first of the two.
+    #[inline]
+    const fn first(self) -> usize {
+        match self {
+            Direction::In => 1,
+            Direction::Out => 3,
+        }
+    }
 }
 
 /// Entries, packets and bytes in, packets and bytes out.
@@ -170,17 +197,6 @@ impl Volume {
     #[inline]
     pub(crate) fn count_conn(&self) {
         self.counters.add(0, 1);
-    }
-
-    /// Counts a packet of `bytes`.
-    #[inline]
-    pub(crate) fn count_packet(&self, direction: Direction, bytes: u64) {
-        let first = match direction {
-            Direction::In => 1,
-            Direction::Out => 3,
-        };
-        self.counters.add(first, 1);
-        self.counters.add(first + 1, bytes);
     }
 
     /// Counts a packet that was dropped.

@@ -48,6 +48,11 @@ void ipvs_ipsec_local_bh_enable(void)
 	local_bh_enable();
 }
 
+bool ipvs_ipsec_in_softirq(void)
+{
+	return in_softirq();
+}
+
 void ipvs_ipsec_spin_lock_nested(spinlock_t *lock, int subclass)
 {
 	spin_lock_nested(lock, subclass);
@@ -78,14 +83,32 @@ void ipvs_ipsec_this_cpu_add(u64 __percpu *counter, u64 n)
 	this_cpu_add(*counter, n);
 }
 
-u64 ipvs_ipsec_this_cpu_read(u64 __percpu *word)
+/*
+ * What each packet counts, in one call: an event, and a packet and its bytes
+ * twice. Softirqs are off, and in no interrupt is anything counted: what needs
+ * no care about either is cheaper on some machines.
+ */
+void ipvs_ipsec_count_packet(u64 __percpu *event, u64 __percpu *one,
+			     u64 __percpu *other, u64 bytes)
 {
-	return this_cpu_read(*word);
+	lockdep_assert_in_softirq();
+	__this_cpu_inc(*event);
+	__this_cpu_inc(one[0]);
+	__this_cpu_add(one[1], bytes);
+	__this_cpu_inc(other[0]);
+	__this_cpu_add(other[1], bytes);
 }
 
-bool ipvs_ipsec_this_cpu_replace(u64 __percpu *word, u64 from, u64 to)
+u64 ipvs_ipsec_this_cpu_read(u64 __percpu *word)
 {
-	return this_cpu_cmpxchg(*word, from, to) == from;
+	lockdep_assert_in_softirq();
+	return __this_cpu_read(*word);
+}
+
+void ipvs_ipsec_this_cpu_write(u64 __percpu *word, u64 to)
+{
+	lockdep_assert_in_softirq();
+	__this_cpu_write(*word, to);
 }
 
 u64 ipvs_ipsec_percpu_sum(const u64 __percpu *counter)
@@ -254,9 +277,6 @@ void ipvs_ipsec_skb_dst_drop(struct sk_buff *skb)
 /* What each packet takes that is sent along another route, in one call. */
 void ipvs_ipsec_skb_redirect(struct sk_buff *skb, struct dst_entry *dst)
 {
-	/* Neither ip_vs nor connection tracking shall see it once more. */
-	ipvs_ipsec_skb_set_ipvs_property(skb);
-	ipvs_ipsec_skb_untrack(skb);
 	skb_dst_drop(skb);
 	skb_dst_set(skb, dst);
 	/* ip_fragment shall not answer in our place: the sender was told. */
@@ -265,6 +285,13 @@ void ipvs_ipsec_skb_redirect(struct sk_buff *skb, struct dst_entry *dst)
 	skb_orphan(skb);
 	skb_forward_csum(skb);
 	skb_clear_tstamp(skb);
+	/*
+	 * Neither ip_vs nor connection tracking shall see it once more. The flag
+	 * comes last: a CPU waits when it reads a word of flags of which it has
+	 * just written a byte.
+	 */
+	ipvs_ipsec_skb_untrack(skb);
+	ipvs_ipsec_skb_set_ipvs_property(skb);
 }
 
 /* What each packet takes that goes along a route as one of this host's. */
@@ -273,7 +300,6 @@ void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb, struct dst_entry *dst)
 	skb_dst_drop(skb);
 	skb_dst_set(skb, dst);
 	skb->ignore_df = 1;
-	ipvs_ipsec_skb_set_ipvs_property(skb);
 	/* The outer packet may have a connection of its own. */
 	nf_reset_ct(skb);
 	skb_forward_csum(skb);
@@ -281,6 +307,8 @@ void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb, struct dst_entry *dst)
 	/* What the stack keeps there of the inner packet, of either family. */
 	memset(skb->cb, 0,
 	       max(sizeof(struct inet_skb_parm), sizeof(struct inet6_skb_parm)));
+	/* Last, as above. */
+	ipvs_ipsec_skb_set_ipvs_property(skb);
 }
 
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb)
@@ -406,10 +434,13 @@ int ipvs_ipsec_skb_begin_tunnel(struct sk_buff *skb,
 	return begin_tunnel_offloaded(skb, gso_type, protocol);
 }
 
-void ipvs_ipsec_skb_push_ip(struct sk_buff *skb, const struct iphdr *iph)
+/* Room for an IPv4 header before the data, for which there is some. */
+void *ipvs_ipsec_skb_push_ip(struct sk_buff *skb)
 {
-	*(struct iphdr *)__skb_push(skb, sizeof(*iph)) = *iph;
+	void *iph = __skb_push(skb, sizeof(struct iphdr));
+
 	skb_reset_network_header(skb);
+	return iph;
 }
 
 /* The first of several identifications for packets between two hosts. */

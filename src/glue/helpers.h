@@ -25,6 +25,7 @@ void ipvs_ipsec_spin_lock_bh_nested(spinlock_t *lock, int subclass);
 void ipvs_ipsec_spin_unlock_bh(spinlock_t *lock);
 void ipvs_ipsec_local_bh_disable(void);
 void ipvs_ipsec_local_bh_enable(void);
+bool ipvs_ipsec_in_softirq(void);
 void ipvs_ipsec_spin_lock_nested(spinlock_t *lock, int subclass);
 void ipvs_ipsec_spin_unlock(spinlock_t *lock);
 
@@ -37,8 +38,10 @@ void ipvs_ipsec_rcu_assert_reading(void);
 /* kapi/percpu.rs */
 u64 __percpu *ipvs_ipsec_alloc_percpu_u64(size_t n);
 void ipvs_ipsec_this_cpu_add(u64 __percpu *counter, u64 n);
+void ipvs_ipsec_count_packet(u64 __percpu *event, u64 __percpu *one,
+			     u64 __percpu *other, u64 bytes);
 u64 ipvs_ipsec_this_cpu_read(u64 __percpu *word);
-bool ipvs_ipsec_this_cpu_replace(u64 __percpu *word, u64 from, u64 to);
+void ipvs_ipsec_this_cpu_write(u64 __percpu *word, u64 to);
 u64 ipvs_ipsec_percpu_sum(const u64 __percpu *counter);
 
 /*
@@ -146,7 +149,7 @@ __be32 ipvs_ipsec_ip6_make_flowlabel(struct net *net, struct sk_buff *skb);
 int ipvs_ipsec_skb_begin_tunnel(struct sk_buff *skb,
 				const struct dst_entry *dst, unsigned int len,
 				int gso_type, u8 protocol);
-void ipvs_ipsec_skb_push_ip(struct sk_buff *skb, const struct iphdr *iph);
+void *ipvs_ipsec_skb_push_ip(struct sk_buff *skb);
 u16 ipvs_ipsec_ip_idents(struct net *net, __be32 saddr, __be32 daddr,
 			 u8 protocol, int number);
 void ipvs_ipsec_gre_build_header(struct sk_buff *skb, int len, bool csum,

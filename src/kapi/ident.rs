@@ -38,7 +38,8 @@ impl Idents {
         Word::new().map(Idents)
     }
 
-    /// One for a packet, or so many that follow one another.
+    /// One for a packet, or so many that follow one another. With softirqs off, as hooks run: nobody else
+    /// has this CPU meanwhile.
     #[inline(always)]
     pub(super) fn take(&self, net: Net<'_>, ends: &Ends, number: c_int) -> u16 {
         if number != 1 {
@@ -54,12 +55,8 @@ impl Idents {
                 (first, Block::after(first, size, now))
             }
         };
-        if self.0.replace(word, left.0) {
-            ident
-        } else {
-            // Somebody else has had this CPU meanwhile, and may have used the same.
-            ends.count(net, 1)
-        }
+        self.0.write(left.0);
+        ident
     }
 }
 

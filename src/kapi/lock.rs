@@ -72,7 +72,7 @@ impl<const N: usize> Stripes<N> {
     }
 }
 
-/// No softirq runs on this CPU.
+/// No softirq begins on this CPU.
 pub(crate) struct SoftirqsOff(NotThreadSafe);
 
 impl SoftirqsOff {
@@ -81,6 +81,14 @@ impl SoftirqsOff {
         // SAFETY: Dropping it turns them on again.
         unsafe { bindings::ipvs_ipsec_local_bh_disable() };
         SoftirqsOff(NotThreadSafe)
+    }
+
+    /// Likewise, unless they are off already, or this is one.
+    #[inline]
+    pub(crate) fn unless_in_softirq() -> Option<Self> {
+        // SAFETY: Asking has no requirements.
+        let is_softirq = unsafe { bindings::ipvs_ipsec_in_softirq() };
+        (!is_softirq).then(Self::new)
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) use gate::{Gate, Hooks, Reach};
 
 use super::{
     bindings,
+    lock::SoftirqsOff,
     rcu::Guard,
     skb::{self, Packet, Verdict},
     Net,
@@ -192,6 +193,8 @@ unsafe fn handle<H: Handler, K: Hook, const IPV6: bool>(
     }
     // SAFETY: The namespace outlives the packet's way through it.
     let net = unsafe { Net::from_raw(net) };
+    // They are on for packets of processes, and for those that have come back from NFQUEUE.
+    let _softirqs = SoftirqsOff::unless_in_softirq();
     // SAFETY: Hooks run under RCU.
     let guard = unsafe { Guard::within() };
     // SAFETY: A hook owns its packet until it answers, and IP has checked the header.

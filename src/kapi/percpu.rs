@@ -5,7 +5,7 @@
 //! C header: [`include/linux/percpu.h`](srctree/include/linux/percpu.h)
 
 use super::bindings;
-use core::ptr::NonNull;
+use core::{marker::PhantomData, ptr::NonNull};
 use kernel::{alloc::AllocError, prelude::*};
 
 /// `N` counters of 64 bits on every CPU.
@@ -38,6 +38,24 @@ impl<const N: usize> Counters<N> {
         }
     }
 
+    /// A counter and its next one; `None` if there are not as many.
+    #[inline(always)]
+    pub(crate) fn pair(&self, index: usize) -> Option<Pair<'_>> {
+        // INVARIANT: Both are in bounds of an allocation that is borrowed.
+        (index + 1 < N).then(|| Pair(self.0.as_ptr().wrapping_add(index), PhantomData))
+    }
+
+    /// Adds 1 to counter `index` of this CPU, and to both `pairs` 1 and `n`. With softirqs off, as hooks
+    /// run; an addition of other contexts may be lost else.
+    #[inline(always)]
+    pub(crate) fn count_packet(&self, index: usize, pairs: Option<[Pair<'_>; 2]>, n: u64) {
+        if let Some([Pair(one, ..), Pair(other, ..)]) = pairs.filter(|_| index < N) {
+            let event = self.0.as_ptr().wrapping_add(index);
+            // SAFETY: By the type invariants, and `index` is in bounds.
+            unsafe { bindings::ipvs_ipsec_count_packet(event, one, other, n) };
+        }
+    }
+
     /// Counter `index` summed over all CPUs; 0 for an index that is none.
     pub(crate) fn sum(&self, index: usize) -> u64 {
         if index >= N {
@@ -55,7 +73,15 @@ impl<const N: usize> Drop for Counters<N> {
     }
 }
 
-/// A word of 64 bits on every CPU.
+/// Two counters that follow one another.
+///
+/// # Invariants
+///
+/// The pointer is one to the first of two counters of a per-CPU allocation that lives as long.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair<'a>(*mut u64, PhantomData<&'a ()>);
+
+/// A word of 64 bits on every CPU, for those who have softirqs off, as hooks run.
 pub(crate) struct Word(Counters<1>);
 
 impl Word {
@@ -71,10 +97,10 @@ impl Word {
         unsafe { bindings::ipvs_ipsec_this_cpu_read(self.0 .0.as_ptr()) }
     }
 
-    /// Makes the word of this CPU `to`, if it is `from`; `false` if it is not.
+    /// Makes the word of this CPU `to`.
     #[inline]
-    pub(crate) fn replace(&self, from: u64, to: u64) -> bool {
+    pub(crate) fn write(&self, to: u64) {
         // SAFETY: By the type invariant of `Counters`.
-        unsafe { bindings::ipvs_ipsec_this_cpu_replace(self.0 .0.as_ptr(), from, to) }
+        unsafe { bindings::ipvs_ipsec_this_cpu_write(self.0 .0.as_ptr(), to) }
     }
 }

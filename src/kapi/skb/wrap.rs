@@ -231,20 +231,22 @@ impl Packet<'_> {
     fn push_ipv4(&mut self, ends: &Ends, ident: u16) {
         let is_unfragmentable = self.family == Family::V4 && self.is_unfragmentable();
         let flags = if is_unfragmentable { DF } else { 0 };
-        let mut header = bindings::iphdr {
-            tos: ecn(self.traffic_class()),
-            id: ident.to_be(),
-            frag_off: flags.to_be(),
-            ttl: self.ttl(),
-            protocol: ends.protocol,
-            ..Default::default()
-        };
-        header.set_version(4);
-        header.set_ihl(5);
-        header.__bindgen_anon_1.addrs.saddr = ends.source;
-        header.__bindgen_anon_1.addrs.daddr = ends.destination;
-        // SAFETY: There is room for the header.
-        unsafe { bindings::ipvs_ipsec_skb_push_ip(self.as_ptr(), &header) };
+        let (tos, ttl) = (ecn(self.traffic_class()), self.ttl());
+        let ([a, b], [c, d]) = (ident.to_be_bytes(), flags.to_be_bytes());
+        // By the word, as its checksum is going to read it: a CPU waits for what it reads otherwise than
+        // it was written.
+        let header = [
+            u32::from_ne_bytes([0x45, tos, 0, 0]),
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([ttl, ends.protocol, 0, 0]),
+            ends.source,
+            ends.destination,
+        ];
+        // SAFETY: There is room for the header, which is as long.
+        unsafe {
+            let place = bindings::ipvs_ipsec_skb_push_ip(self.as_ptr());
+            place.cast::<[u32; 5]>().write_unaligned(header);
+        }
     }
 
     /// Puts an outer header of IPv6 before the data, likewise.

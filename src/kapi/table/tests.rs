@@ -5,6 +5,7 @@
 use super::{Far, Inserted, Sizes, Table, STRIPES};
 use crate::kapi::{
     rcu::{Barrier, Guard},
+    time,
     work::{breathe, Deferred, Task},
 };
 use kernel::{
@@ -327,6 +328,59 @@ mod tests {
         assert_eq!(reader.end(), 0);
         drop(reader);
         assert_eq!(fixture.alive(), i32::try_from(LASTING)?);
+        Ok(())
+    }
+
+    /// Finds an object, and stays with it for a while after its bucket was given up.
+    struct Lingerer {
+        table: Arc<Objects>,
+        /// 1 when it has begun, 2 when it has ended.
+        step: Atomic<i32>,
+        /// Whether the resize has.
+        resized: Atomic<i32>,
+        overtaken: Atomic<i32>,
+    }
+
+    impl Task for Lingerer {
+        fn run(&self) -> Option<u64> {
+            let wait = |milliseconds, has_come: &dyn Fn() -> bool| {
+                let end = time::jiffies() + time::from_milliseconds(milliseconds);
+                while time::jiffies() < end && !has_come() {}
+            };
+            let guard = Guard::new();
+            self.table.find::<0>(&guard, hash(7), |object| {
+                self.step.store(1, Relaxed);
+                wait(2000, &|| self.table.size() != STRIPES);
+                wait(200, &|| self.resized.load(Relaxed) != 0);
+                self.overtaken.store(self.resized.load(Relaxed), Relaxed);
+                object.key == 7
+            });
+            drop(guard);
+            self.step.store(2, Relaxed);
+            None
+        }
+    }
+
+    #[test]
+    fn a_resize_waits_for_who_reads_what_it_frees() -> Result {
+        let fixture = Fixture::new(8)?;
+        let lingerer = Lingerer {
+            table: fixture.table.clone(),
+            step: Atomic::new(0),
+            resized: Atomic::new(0),
+            overtaken: Atomic::new(0),
+        };
+        let lingerer = KBox::pin_init(Deferred::new(Ok(lingerer)), GFP_KERNEL)?;
+        lingerer.kick();
+        while lingerer.step.load(Relaxed) == 0 {
+            breathe();
+        }
+        resize(&fixture.table, 1024)?;
+        lingerer.resized.store(1, Relaxed);
+        while lingerer.step.load(Relaxed) != 2 {
+            breathe();
+        }
+        assert_eq!(lingerer.overtaken.load(Relaxed), 0);
         Ok(())
     }
 }
