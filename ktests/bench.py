@@ -78,12 +78,17 @@ class Play:
     def _measure(self, cases: list[Case]) -> None:
         for case in cases:
             self.times[case] += self._clock.sample(lambda case=case: self._send(case))
-        if self._clock.symbols:
+        if self._clock.outside:
             shutil.copy("/proc/kallsyms", os.environ["OUT"])
 
     def _send(self, case: Case) -> float:
-        number = self._clock.packets(self._flows) if self._traffic.known else self._flows
-        return case.send(self._roads[case], self._traffic, self._flows, number)
+        some = (self._roads[case], self._traffic, self._flows)
+        number = self._clock.packets(self._flows)
+        if self._traffic.known:
+            return case.send(*some, number)
+        # Each time they are others, and new.
+        times = number // self._flows if self._clock.outside else 1
+        return sum(case.send(*some, self._flows) for _ in range(times)) / times
 
 
 class Bench:

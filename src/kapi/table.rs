@@ -51,8 +51,9 @@ const MAX_RESTARTS: usize = 3;
 /// that began when the first had ended.
 const MAX_SIZES: usize = 3;
 
-/// Objects moved to another bucket under one hold of a lock, after a walk to the end of their chain.
-const MOVE_BATCH: usize = 1024;
+/// Slots left, and objects moved to another, under one hold of a lock, after a walk to the end of their
+/// chain.
+const MOVE_BATCH: usize = 256;
 
 /// One way to find objects.
 ///
@@ -494,9 +495,12 @@ where
 
         // ORDERING: Who misses an object because it was moved sees where to.
         from.successor.store(new, Release);
-        for (number, slot) in from.slots.iter().enumerate() {
-            while self.move_tail(index, number, slot, to) {}
-            breathe();
+        for stripe in 0..STRIPES {
+            let mut number = stripe;
+            while number < from.slots.len() {
+                number = self.move_some(index, number, from, to);
+                breathe();
+            }
         }
         // ORDERING: Publishes the slots to `Index::sizes`.
         buckets.store(new, Release);
@@ -507,16 +511,39 @@ where
         Ok(())
     }
 
-    /// Moves some objects from the end of the chain at `slot`, number `number`, to their buckets
-    /// in `to`. `false` if there are no more.
-    fn move_tail(&self, index: usize, number: usize, slot: &Next, to: &Buckets) -> bool {
+    /// Moves some objects to their buckets in `to`, from slot `number` on, and from others under the same
+    /// lock. Returns the first of these that may not be empty yet.
+    fn move_some(&self, index: usize, mut number: usize, from: &Buckets, to: &Buckets) -> usize {
         let _lock = self.index(index).locks.lock(number, index);
         let guard = Guard::new();
-        let mut last = self.chain(&guard, index, slot).last();
-        for _ in 0..MOVE_BATCH {
-            let Some(node) = last else { break };
-            let (Some(place), Some(hash)) = (node.place(index), node.hash(index)) else {
+        let mut left = MOVE_BATCH;
+        while let Some(slot) = from.slots.get(number) {
+            left = self.move_tail(&guard, index, slot, to, left);
+            if left == 0 {
                 break;
+            }
+            left -= 1;
+            number += STRIPES;
+        }
+        number
+    }
+
+    /// Moves `most` objects, or less, from the end of the chain at `slot` to their buckets in `to`.
+    /// Returns how many it could have moved besides. The caller holds the stripe lock.
+    fn move_tail(
+        &self,
+        guard: &Guard,
+        index: usize,
+        slot: &Next,
+        to: &Buckets,
+        most: usize,
+    ) -> usize {
+        let mut last = self.chain(guard, index, slot).last();
+        for moved in 0..most {
+            // Whatever hangs there has both.
+            let here = last.and_then(|node| node.place(index).zip(node.hash(index)));
+            let Some((place, hash)) = here else {
+                return most - moved;
             };
             let before = place.before(slot);
             place.move_last(slot, to.slot(once::read(hash)));
@@ -524,7 +551,7 @@ where
             // the stripe lock.
             last = before.map(|next| unsafe { Node::from_next(next, index) });
         }
-        last.is_some()
+        0
     }
 
     /// Takes the lock of an object.

@@ -24,8 +24,8 @@ class Clock:
     """How far apart two of a case's times may be; 0: one is taken as it is."""
     tables: bool = False
     """Whether it is for what tables take, too."""
-    symbols: bool = False
-    """Whether the addresses of the kernel's functions are kept."""
+    outside: bool = False
+    """Whether somebody else counts all that is sent, and wants the addresses of the functions."""
 
     def sample(self, time: Callable[[], float]) -> list[float]:
         """A round's times. What is done besides only adds, so that the least are right."""
@@ -46,7 +46,7 @@ CLOCKS = {
         # A QEMU that counts: a nanosecond is an instruction. Those of the timer are counted, too.
         Clock("instructions", lambda flows: 5120, agreement=0.001, tables=True),
         # The same, which is counted from outside: each packet counts.
-        Clock("profile", lambda flows: 5120, symbols=True),
+        Clock("profile", lambda flows: 5120, outside=True),
         # A User Mode Linux: other processes are in the way now and then. Each flow has its turn,
         # so that the caches are as full as they would be.
         Clock("nanoseconds", lambda flows: max(flows, 100_000), rounds=5),

@@ -45,7 +45,13 @@ impl Next {
     /// The marker that ends the chain which begins here.
     #[inline]
     pub(super) fn marker(&self) -> *mut Next {
-        ptr::from_ref(self).cast_mut().map_addr(|addr| addr | 1)
+        Self::end_at(ptr::from_ref(self).cast_mut())
+    }
+
+    /// The marker that ends the chain which begins there.
+    #[inline]
+    fn end_at(slot: *mut Next) -> *mut Next {
+        slot.map_addr(|addr| addr | 1)
     }
 
     /// What comes next, if it is an object's; `None` at the end of the chain.
@@ -183,19 +189,17 @@ pub(super) struct Buckets {
 impl Buckets {
     /// `count` empty buckets, a power of two. Sleeps.
     pub(super) fn new(count: usize) -> Result<KBox<Self>, AllocError> {
-        let mut slots = KVVec::with_capacity(count, flags())?;
-        for number in 0..count {
-            slots.push(Next::new(), flags())?;
-            if number % PACE == 0 {
-                breathe();
+        let mut slots: KVVec<Next> = KVVec::with_capacity(count, flags())?;
+        for some in slots.spare_capacity_mut()[..count].chunks_mut(PACE) {
+            for slot in some {
+                // It stays where it is.
+                let marker = Next::end_at(slot.as_mut_ptr());
+                slot.write(Next(Atomic::new(marker)));
             }
-        }
-        // From here on the slots stay where they are.
-        for some in slots.chunks(PACE) {
-            some.iter()
-                .for_each(|slot| once::write(&slot.0, slot.marker()));
             breathe();
         }
+        // SAFETY: There was room for so many, and all of them have just been written.
+        unsafe { slots.inc_len(count) };
         KBox::new(
             Buckets {
                 slots,
