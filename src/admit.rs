@@ -152,7 +152,7 @@ impl<'g> Arrival<'g> {
             Some(entry) => entry,
             None if server.is_translated() => {
                 let binding = Binding {
-                    server: server.clone(),
+                    server,
                     template: None,
                 };
                 // Native ESP and AH belong to whatever there is on port 500.
@@ -372,7 +372,7 @@ impl<'g> Arrival<'g> {
     }
 
     /// The server that persistence or the scheduler chooses for a new initiator.
-    fn schedule(&self, ports: &Ports) -> Result<Binding, Reason> {
+    fn schedule(&self, ports: &Ports) -> Result<Binding<'g>, Reason> {
         let roster = self.roster;
         let choose = || {
             let server = self.service.choose(roster, self.client, ports.source);
@@ -391,18 +391,18 @@ impl<'g> Arrival<'g> {
             Some(template) => template,
             None => {
                 let terms = (self.now, persistence);
-                self.entries().tie(guard, key, prefix, &choose()?, terms)?
+                self.entries().tie(guard, key, prefix, choose()?, terms)?
             }
         };
         Ok(Binding {
-            server: roster.current(&template.server).clone(),
+            server: roster.current(&template.server),
             template: Some(template),
         })
     }
 
     /// What an initiator is bound to that no NAT has given other ports, by its flow from the other
     /// port of IKE. It may begin a new IKE SA on either.
-    fn neighbour(&self, ports: &Ports) -> Option<Binding> {
+    fn neighbour(&self, ports: &Ports) -> Option<Binding<'g>> {
         let other = match ports.source {
             ike::PORT => ike::NATT_PORT,
             ike::NATT_PORT => ike::PORT,
@@ -421,7 +421,7 @@ impl<'g> Arrival<'g> {
         &self,
         own: &Sought,
         origin: Origin<'_>,
-        binding: Binding,
+        binding: Binding<'_>,
         state: State,
     ) -> Result<&'g EntryNode, Stop> {
         // Persistence may tie an initiator to a server that the service has no more.

@@ -98,12 +98,12 @@ pub(crate) enum Form {
 }
 
 /// What an entry is bound to.
-#[derive(Clone)]
-pub(crate) struct Binding {
+#[derive(Clone, Copy)]
+pub(crate) struct Binding<'a> {
     /// The server.
-    pub(crate) server: Arc<Server>,
+    pub(crate) server: &'a Arc<Server>,
     /// What persistence knows of the initiator.
-    pub(crate) template: Option<Arc<Template>>,
+    pub(crate) template: Option<&'a Arc<Template>>,
 }
 
 impl Entry {

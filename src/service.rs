@@ -375,7 +375,12 @@ impl Service {
     }
 
     /// Chooses the server for a new initiator.
-    pub(crate) fn choose(&self, roster: &Roster, client: Addr, port: u16) -> Option<Arc<Server>> {
+    pub(crate) fn choose<'a>(
+        &self,
+        roster: &'a Roster,
+        client: Addr,
+        port: u16,
+    ) -> Option<&'a Arc<Server>> {
         let request = Request {
             client,
             client_port: port,
@@ -383,10 +388,7 @@ impl Service {
             options: roster.plan.options,
         };
         let index = roster.plan.scheduler.choose(roster, &request)?;
-        roster
-            .members
-            .get(index)
-            .map(|member| member.server.clone())
+        roster.members.get(index).map(|member| &member.server)
     }
 
     fn estimate(&self) {

@@ -68,10 +68,10 @@ impl EntryNode {
     }
 
     /// What the entry is bound to.
-    pub(crate) fn binding(&self) -> Binding {
+    pub(crate) fn binding(&self) -> Binding<'_> {
         Binding {
-            server: self.server.clone(),
-            template: self.template().cloned(),
+            server: &self.server,
+            template: self.template(),
         }
     }
 }
@@ -228,7 +228,7 @@ impl Entries {
         &'g self,
         guard: &'g Guard,
         Sought { flow, hash }: &Sought,
-        binding: Binding,
+        Binding { server, template }: Binding<'_>,
         origin: &Origin<'_>,
         (state, now, deadline): (State, u64, u64),
     ) -> Result<Inserted<'g, Entry, Tie, INDICES, FURTHER>, Reason> {
@@ -240,7 +240,6 @@ impl Entries {
             return Err(Reason::TableFull);
         }
         let kept = Kept::new(flow).map_err(|_| Reason::NoMemory)?;
-        let Binding { server, template } = binding;
         let (client, vip) = (&flow.client, &flow.vip);
         let (spis, hash) = (origin.spis(state), *hash);
         let hashes = [
@@ -255,7 +254,7 @@ impl Entries {
         ];
         let is_translated = server.is_translated();
         let far = (is_translated || template.is_some()).then(|| Far {
-            value: template.clone(),
+            value: template.cloned(),
             hashes: if is_translated {
                 let reply = Reply {
                     transport: flow.transport,
@@ -274,7 +273,7 @@ impl Entries {
         server.account.enter(state);
         self.tally(state, 1);
         self.tally_method(server.method, 1);
-        if let Some(template) = &template {
+        if let Some(template) = template {
             template.enter();
             if state == State::Established {
                 template.prove();
@@ -295,7 +294,7 @@ impl Entries {
             server.account.leave(state);
             self.tally(state, -1);
             self.tally_method(server.method, -1);
-            if let Some(template) = &template {
+            if let Some(template) = template {
                 template.leave(now);
             }
         }

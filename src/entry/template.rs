@@ -84,31 +84,31 @@ impl Template {
 
 impl Entries {
     /// What ties an initiator to a server of a service.
-    pub(crate) fn template(
-        &self,
-        guard: &Guard,
+    pub(crate) fn template<'g>(
+        &'g self,
+        guard: &'g Guard,
         service: &Key,
         prefix: &Addr,
         now: u64,
-    ) -> Option<Arc<Template>> {
+    ) -> Option<&'g Arc<Template>> {
         let hash = self.template_hash(service, prefix);
         let wanted = |template: &Arc<Template>| {
             template.prefix == *prefix && template.service == *service && template.is_alive(now)
         };
         let found = self.templates.find::<0>(guard, hash, wanted)?;
-        Some((**found).clone())
+        Some(found)
     }
 
     /// Ties an initiator to a server of a service, unless another CPU was faster; then what that
     /// did is returned.
-    pub(crate) fn tie(
-        &self,
-        guard: &Guard,
+    pub(crate) fn tie<'g>(
+        &'g self,
+        guard: &'g Guard,
         service: &Key,
         prefix: Addr,
         server: &Arc<Server>,
         (now, persistence): (u64, &Persistence),
-    ) -> Result<Arc<Template>, Reason> {
+    ) -> Result<&'g Arc<Template>, Reason> {
         if self.templates.count() >= ENTRIES_MAX {
             return Err(Reason::TableFull);
         }
@@ -121,14 +121,14 @@ impl Entries {
         };
         let inserted = self
             .templates
-            .insert(guard, template.clone(), [hash], None, rival)
+            .insert(guard, template, [hash], None, rival)
             .map_err(|_| Reason::NoMemory)?;
         Ok(match inserted {
-            Inserted::New(_) => {
+            Inserted::New(template) => {
                 server.account.tie(1);
                 template
             }
-            Inserted::Rival(rival) => (**rival).clone(),
+            Inserted::Rival(rival) => rival,
         })
     }
 

@@ -98,9 +98,9 @@ mod tests {
             self.entries.by_spi(guard, &VIP, (spi, hash), now)
         }
 
-        fn binding(&self) -> Binding {
+        fn binding(&self) -> Binding<'_> {
             Binding {
-                server: self.server.clone(),
+                server: &self.server,
                 template: None,
             }
         }
@@ -280,7 +280,7 @@ mod tests {
             let tied = f.entries.tie(&guard, &service, prefix, &f.server, terms);
             let template = tied.map_err(|_| ENOMEM)?;
             let binding = Binding {
-                server: f.server.clone(),
+                server: &f.server,
                 template: Some(template),
             };
             let clock = (state, f.now, f.now + 1000);
@@ -448,8 +448,9 @@ mod tests {
     #[test]
     fn a_port_belongs_to_its_address_if_that_has_one_server() -> Result {
         let f = Fixture::new()?;
+        let server = Server::new(RIP, Method::Dr, Common::new(0)?)?;
         let other = Binding {
-            server: Server::new(RIP, Method::Dr, Common::new(0)?)?,
+            server: &server,
             template: None,
         };
         let guard = Guard::new();

@@ -69,7 +69,8 @@ mod tests {
     }
 
     fn choose(service: &Service) -> Option<Arc<Server>> {
-        service.choose(&service.snapshot(), rip(200), 500)
+        let roster = service.snapshot();
+        service.choose(&roster, rip(200), 500).cloned()
     }
 
     fn changed<T>(result: Result<T, Refusal>) -> Result<T> {
