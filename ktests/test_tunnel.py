@@ -281,8 +281,12 @@ def test_a_path_too_narrow_for_the_tunnel_is_counted(dual: Dual) -> None:
     configure(dual, (V4, V4), KINDS["gue-csum"])
     client = dual.admitted(V4)
     with dual.mtu("s1", 68 + 20 + 12 - 1):
-        dual.expect(client.esp(), drop_path_mtu=1)
-    dual.quiet()
+        dual.expect(client.esp(df=True), drop_path_mtu=1)
+        dual.quiet()
+        # What may be cut is.
+        dual.expect(client.esp(), esp=1)
+        first, last = dual.captures[0].some(2, "fragments")
+        assert (first.more, last.more) == (True, False)
 
 
 def test_replies_of_a_tunnelled_server_pass_untouched(dual: Dual, side: Family) -> None:

@@ -12,6 +12,7 @@ use crate::{
     addr::{Addr, Family},
     kapi::{
         icmp as errors,
+        rcu::Guard,
         route::Route,
         skb::{Packet, Verdict},
     },
@@ -30,12 +31,12 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// Has the packet go.
+    /// Has the packet go. Whether one of the hooks in LOCAL_OUT is ours has been asked under the guard.
     #[inline(always)]
-    pub(crate) fn take(self, packet: Packet<'_>) -> Verdict {
+    pub(crate) fn take(self, guard: &Guard, packet: Packet<'_>, is_hooked: bool) -> Verdict {
         match self {
             Way::Here => packet.accept_as_ours(),
-            Way::Along(route) => packet.send(route),
+            Way::Along(route) => packet.send(guard, route, is_hooked),
             Way::Wrapped(route) => packet.send_wrapped(route),
         }
     }
@@ -71,7 +72,7 @@ fn unreachable(packet: &Packet<'_>) -> Reason {
 #[inline(always)]
 fn leave(
     packet: &mut Packet<'_>,
-    mtu: impl FnOnce() -> u32,
+    mtu: impl FnOnce() -> Result<u32, Reason>,
     to: Option<&Addr>,
 ) -> Result<(), Reason> {
     if !packet.source().may_be_forwarded() {
@@ -82,7 +83,7 @@ fn leave(
         return Err(Reason::Ttl);
     }
     if packet.is_unfragmentable() {
-        let mtu = mtu();
+        let mtu = mtu()?;
         if !packet.fits(mtu) {
             errors::send(packet, errors::Error::TooBig(mtu));
             return Err(Reason::Mtu);

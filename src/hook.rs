@@ -143,7 +143,7 @@ impl Netns {
                 let (event, volumes) = (Event::Forwarded(kind), server.account.volumes());
                 self.stats
                     .count_packet(event, volumes, Direction::In, bytes);
-                way.take(packet)
+                way.take(guard, packet, self.hooks.is_open(guard, Reach::Out))
             }
             Err(reason) => {
                 self.refuse(&server.account.common, &packet, reason);
@@ -261,7 +261,7 @@ impl Netns {
             return packet.accept();
         }
         let outcome = icmp::incoming(self, guard, &mut packet);
-        self.icmp_done(packet, outcome)
+        self.icmp_done(guard, packet, outcome)
     }
 
     /// ICMP of this host.
@@ -271,7 +271,7 @@ impl Netns {
             return packet.accept();
         }
         let outcome = icmp::outgoing(self, guard, &mut packet);
-        self.icmp_done(packet, outcome)
+        self.icmp_done(guard, packet, outcome)
     }
 
     /// ICMP for another host: for an initiator, or for a service by mark that is no address of
@@ -293,11 +293,12 @@ impl Netns {
         };
         let outcome = icmp::outgoing(self, guard, &mut packet)
             .or_else(|| icmp::incoming(self, guard, &mut packet));
-        self.icmp_done(packet, outcome)
+        self.icmp_done(guard, packet, outcome)
     }
 
     fn icmp_done(
         &self,
+        guard: &Guard,
         packet: Packet<'_>,
         outcome: Option<Result<Outcome<'_>, Reason>>,
     ) -> Verdict {
@@ -315,7 +316,7 @@ impl Netns {
         match outcome {
             Outcome::In(entry, way) => {
                 count(entry, Direction::In);
-                way.take(packet)
+                way.take(guard, packet, self.hooks.is_open(guard, Reach::Out))
             }
             Outcome::Out(entry) => {
                 count(entry, Direction::Out);

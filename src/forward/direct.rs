@@ -13,6 +13,6 @@ pub(super) fn prepare(server: &Server, packet: &mut Packet<'_>) -> Result<Way, R
     if route.is_local() {
         return Ok(Way::Here);
     }
-    leave(packet, || route.mtu(), None)?;
+    leave(packet, || Ok(route.mtu()), None)?;
     Ok(Way::Along(route))
 }

@@ -49,7 +49,7 @@ pub(super) fn prepare(
         Way::Here
     } else {
         let overhead = if encap { ENCAP_LEN } else { 0 };
-        let mtu = || route.mtu().saturating_sub(overhead);
+        let mtu = || Ok(route.mtu().saturating_sub(overhead));
         leave(packet, mtu, Some(&server.address))?;
         Way::Along(route)
     };

@@ -67,8 +67,10 @@ fn prepare_between(
         // This host has no address of the family.
         return Err(Reason::NoRoute);
     }
-    let mtu = mtu_between(host.family(), shim, route.mtu(), packet.family())?;
-    leave(packet, || mtu, None)?;
+    // Only what must not be cut is held against it: what may be is cut with what is around it.
+    let family = packet.family();
+    let mtu = || mtu_between(host.family(), shim, route.mtu(), family);
+    leave(packet, mtu, None)?;
     // Reassembled here; the initiator cannot be told of a limit that no link has.
     let counted = match host.family() {
         Family::V4 => IPV4_LEN,

@@ -311,14 +311,38 @@ void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb, struct dst_entry *dst)
 	ipvs_ipsec_skb_set_ipvs_property(skb);
 }
 
-void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb)
+/*
+ * Whether nobody but us, if is_hooked, would see a packet of this host. That is
+ * the most part of what such a packet costs.
+ */
+static bool is_unheard(struct nf_hook_entries __rcu **hooks, bool is_hooked)
 {
+	const struct nf_hook_entries *all;
+
+	if (!is_hooked)
+		return false;
+	/* Ours are among them, as whoever told is_hooked has seen: Gate::serve. */
+	smp_rmb();
+	all = rcu_dereference(*hooks);
+	return all && all->num_hook_entries == 1;
+}
+
+void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb, bool is_hooked)
+{
+	if (is_unheard(&net->nf.hooks_ipv4[NF_INET_LOCAL_OUT], is_hooked)) {
+		dst_output(net, NULL, skb);
+		return;
+	}
 	NF_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT, net, NULL, skb, NULL,
 		skb_dst_dev(skb), dst_output);
 }
 
-void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb)
+void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb, bool is_hooked)
 {
+	if (is_unheard(&net->nf.hooks_ipv6[NF_INET_LOCAL_OUT], is_hooked)) {
+		dst_output(net, NULL, skb);
+		return;
+	}
 	NF_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_OUT, net, NULL, skb, NULL,
 		skb_dst_dev(skb), dst_output);
 }

@@ -108,8 +108,10 @@ void ipvs_ipsec_skb_dst_drop(struct sk_buff *skb);
 void ipvs_ipsec_skb_redirect(struct sk_buff *skb, struct dst_entry *dst);
 void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb,
 				     struct dst_entry *dst);
-void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb);
-void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb);
+void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb,
+			   bool is_hooked);
+void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb,
+			   bool is_hooked);
 
 /* kapi/skb/queue.rs */
 void ipvs_ipsec_skb_queue_init(struct sk_buff_head *list);

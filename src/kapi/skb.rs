@@ -13,7 +13,7 @@ mod wrap;
 pub(super) use queue::Queue;
 pub(crate) use wrap::Shim;
 
-use super::{bindings, route::Route, Net};
+use super::{bindings, rcu::Guard, route::Route, Net};
 use crate::{
     addr::{Addr, Family, Transport},
     ike::header::Header,
@@ -377,9 +377,11 @@ impl<'a> Packet<'a> {
         Verdict(bindings::NF_STOLEN)
     }
 
-    /// Sends the packet along `route`, through the OUTPUT chains, as `ip_vs_send_or_cont` does.
+    /// Sends the packet along `route`, through the OUTPUT chains, as `ip_vs_send_or_cont` does. With
+    /// `is_hooked`, one of the hooks in LOCAL_OUT is ours, as long as the guard is there; it lets pass
+    /// what we send.
     #[inline(always)]
-    pub(crate) fn send(self, route: Route) -> Verdict {
+    pub(crate) fn send(self, _: &Guard, route: Route, is_hooked: bool) -> Verdict {
         let (net, family) = (self.net, self.family);
         let skb = ManuallyDrop::new(self).as_ptr();
         // SAFETY: `skb` is valid and ours; it takes over the reference of the route. The last call
@@ -387,8 +389,8 @@ impl<'a> Packet<'a> {
         unsafe {
             bindings::ipvs_ipsec_skb_redirect(skb, route.into_raw());
             match family {
-                Family::V4 => bindings::ipvs_ipsec_local_out4(net.as_ptr(), skb),
-                Family::V6 => bindings::ipvs_ipsec_local_out6(net.as_ptr(), skb),
+                Family::V4 => bindings::ipvs_ipsec_local_out4(net.as_ptr(), skb, is_hooked),
+                Family::V6 => bindings::ipvs_ipsec_local_out6(net.as_ptr(), skb, is_hooked),
             }
         }
         Verdict(bindings::NF_STOLEN)
