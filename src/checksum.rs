@@ -14,6 +14,17 @@ pub fn is_right(header: &[u8; 20]) -> bool {
     words.sum::<u64>() % 0xffff == 0
 }
 
+/// The checksum of an IPv4 header without options that has zero in its place, to be written there as it
+/// is. The words are the header's, and as it is in memory.
+#[inline(always)]
+pub fn of_header(words: [u32; 5]) -> u16 {
+    // In words of any width and order, as above.
+    let sum = words.map(u64::from).iter().sum::<u64>();
+    let [a, b, c, d, e, f, ..] = sum.to_le_bytes();
+    let parts = [[a, b], [c, d], [e, f]].map(|part| u32::from(u16::from_le_bytes(part)));
+    !fold(parts.iter().sum())
+}
+
 /// What `sum` becomes when `old`, at an even place of what it covers, becomes `new`. Both are of
 /// the same, even, length.
 pub fn update(sum: u16, old: &[u8], new: &[u8]) -> u16 {
@@ -83,6 +94,26 @@ mod tests {
         assert!(is_right(&zero));
         zero[11] = 0xfe;
         assert!(!is_right(&zero));
+    }
+
+    #[test]
+    fn a_header_with_its_sum_is_right() {
+        let mut header = [
+            0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0, 0, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0,
+            0xc7,
+        ];
+        for value in 0..=u16::MAX {
+            header[2..4].copy_from_slice(&value.to_be_bytes());
+            header[10..12].fill(0);
+            let mut words = [0; 5];
+            for (word, bytes) in words.iter_mut().zip(header.chunks_exact(4)) {
+                *word = u32::from_ne_bytes(bytes.try_into().unwrap_or_default());
+            }
+            let sum = of_header(words);
+            header[10..12].copy_from_slice(&sum.to_ne_bytes());
+            assert!(is_right(&header));
+            assert_ne!(sum, u16::MAX);
+        }
     }
 
     /// The example of RFC 1624 section 4, where equation 2 of RFC 1141 goes wrong.

@@ -14,6 +14,7 @@
 #include <net/ip.h>
 #include <net/ip6_route.h>
 #include <net/ip_tunnels.h>
+#include <net/l3mdev.h>
 #include <net/ndisc.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/netns/generic.h>
@@ -344,6 +345,22 @@ void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb, bool is_hooked)
 		return;
 	}
 	NF_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_OUT, net, NULL, skb, NULL,
+		skb_dst_dev(skb), dst_output);
+}
+
+/*
+ * As ip_local_out, but length and checksum are there already. It would write
+ * them, and read all of the header, a moment after that was written in other
+ * pieces, which a CPU waits for.
+ */
+void ipvs_ipsec_ip_local_out(struct net *net, struct sk_buff *skb)
+{
+	IP_INC_STATS(net, IPSTATS_MIB_OUTREQUESTS);
+	skb = l3mdev_ip_out(NULL, skb);
+	if (!skb)
+		return;
+	skb->protocol = htons(ETH_P_IP);
+	NF_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT, net, NULL, skb, NULL,
 		skb_dst_dev(skb), dst_output);
 }
 

@@ -108,6 +108,7 @@ void ipvs_ipsec_skb_dst_drop(struct sk_buff *skb);
 void ipvs_ipsec_skb_redirect(struct sk_buff *skb, struct dst_entry *dst);
 void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb,
 				     struct dst_entry *dst);
+void ipvs_ipsec_ip_local_out(struct net *net, struct sk_buff *skb);
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb,
 			   bool is_hooked);
 void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb,

@@ -405,9 +405,11 @@ impl<'a> Packet<'a> {
         unsafe {
             bindings::ipvs_ipsec_skb_redirect_wrapped(skb, route.into_raw());
             match family {
-                Family::V4 => bindings::ip_local_out(net.as_ptr(), core::ptr::null_mut(), skb),
-                Family::V6 => bindings::ip6_local_out(net.as_ptr(), core::ptr::null_mut(), skb),
-            };
+                Family::V4 => bindings::ipvs_ipsec_ip_local_out(net.as_ptr(), skb),
+                Family::V6 => {
+                    bindings::ip6_local_out(net.as_ptr(), core::ptr::null_mut(), skb);
+                }
+            }
         }
         Verdict(bindings::NF_STOLEN)
     }

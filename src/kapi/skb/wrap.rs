@@ -5,7 +5,7 @@
 use super::Packet;
 use crate::{
     addr::{Addr, Family},
-    ipv6,
+    checksum, ipv6,
     kapi::{
         bindings,
         ident::{Ends, Idents},
@@ -225,23 +225,26 @@ impl Packet<'_> {
         Ok(number::UDP)
     }
 
-    /// Puts an outer header of IPv4 before the data. Its length, and its checksum, are written when
-    /// the packet is sent.
+    /// Puts an outer header of IPv4 before the data.
     #[inline(always)]
     fn push_ipv4(&mut self, ends: &Ends, ident: u16) {
         let is_unfragmentable = self.family == Family::V4 && self.is_unfragmentable();
         let flags = if is_unfragmentable { DF } else { 0 };
         let (tos, ttl) = (ecn(self.traffic_class()), self.ttl());
+        // SAFETY: The packet is valid.
+        let len = u32_as_usize(unsafe { (*self.as_ptr()).len }) + IPV4_LEN;
+        // What is cut into segments yet has none, as with iph_set_totlen.
+        let [e, f] = u16::try_from(len).unwrap_or(0).to_be_bytes();
         let ([a, b], [c, d]) = (ident.to_be_bytes(), flags.to_be_bytes());
-        // By the word, as its checksum is going to read it: a CPU waits for what it reads otherwise than
-        // it was written.
-        let header = [
-            u32::from_ne_bytes([0x45, tos, 0, 0]),
+        let mut header = [
+            u32::from_ne_bytes([0x45, tos, e, f]),
             u32::from_ne_bytes([a, b, c, d]),
             u32::from_ne_bytes([ttl, ends.protocol, 0, 0]),
             ends.source,
             ends.destination,
         ];
+        let [g, h] = checksum::of_header(header).to_ne_bytes();
+        header[2] = u32::from_ne_bytes([ttl, ends.protocol, g, h]);
         // SAFETY: There is room for the header, which is as long.
         unsafe {
             let place = bindings::ipvs_ipsec_skb_push_ip(self.as_ptr());
