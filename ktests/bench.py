@@ -124,6 +124,7 @@ def arguments() -> argparse.Namespace:
     names = [case.name for case in CASES]
     parser.add_argument("--cases", choices=names, nargs="+", default=names, metavar="CASE")
     parser.add_argument("--packets", type=int, help="how many are timed at a time")
+    parser.add_argument("--rounds", type=int, help="how often every case has its turn")
     return parser.parse_args()
 
 
@@ -134,6 +135,8 @@ def main() -> int:
     clock = CLOCKS[asked.clock]
     if asked.packets:
         clock = replace(clock, packets=lambda flows: asked.packets)
+    if asked.rounds:
+        clock = replace(clock, rounds=asked.rounds)
     bench = Bench(clock, [case for case in CASES if case.name in asked.cases])
     for name in asked.traffic:
         traffic = TRAFFIC[name]
