@@ -313,8 +313,8 @@ void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb, struct dst_entry *dst)
 }
 
 /*
- * Whether nobody but us, if is_hooked, would see a packet of this host. That is
- * the most part of what such a packet costs.
+ * Whether nobody but us, if is_hooked, would see a packet of this host: we let
+ * pass what we have sent, and need not be asked.
  */
 static bool is_unheard(struct nf_hook_entries __rcu **hooks, bool is_hooked)
 {
