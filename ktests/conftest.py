@@ -50,11 +50,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Read the log from here on; let bursts of thousands of packets through."""
+    """Read the log from here on; let bursts of thousands of packets through.
+
+    A namespace has the devices that a test gives it, also where tunnels are built in.
+    """
     session.config.stash[LOG] = KernelLog()
     module.pin_hooks()
     session.config.stash[BEFORE] = _things()
-    Path("/proc/sys/net/core/netdev_max_backlog").write_text("100000\n", encoding="ascii")
+    core = Path("/proc/sys/net/core")
+    (core / "netdev_max_backlog").write_text("100000\n", encoding="ascii")
+    (core / "fb_tunnels_only_for_init_net").write_text("1\n", encoding="ascii")
 
 
 def _things() -> set[str]:

@@ -158,10 +158,11 @@ def test_tun(hosts: ThreeHosts, kind: str) -> None:
     hosts.director.sysctl("net/ipv4/ip_forward", 0)
     hosts.silent_vip()
     hosts.server.ip(
-        "link set tunl0 up",
+        f"link add ipip1 type ipip local {RIP} remote 172.16.0.1",
+        "link set ipip1 up",
         f"link add gre1 type gre local {RIP} remote 172.16.0.1",
         "link set gre1 up",
         "fou add port 6080 gue",
     )
-    hosts.server.sysctl("net/ipv4/conf/tunl0/rp_filter", 0)
+    hosts.server.sysctl("net/ipv4/conf/ipip1/rp_filter", 0)
     works(hosts, "tun", "--tun-type", kind)
