@@ -116,7 +116,8 @@ def test_a_server_needs_them_as_long_as_its_entries(fresh: Dual, side: Family) -
     fresh.genl.do("server-del", service=side.vip, address=side.rip())
     fresh.genl.do("service-del", address=side.vip)
     wait_until(lambda: fresh.genl.do("status-get")["entries"] == 0, 5, "the sweep")
-    time.sleep((IDLE + 3) * PATIENCE)
+    # On any kernel: what was removed is known for a minute only.
+    time.sleep(IDLE + 3)
     assert hooks(fresh) == both(ALL)
     with fresh.counted(drop_reply_removed=1):
         fresh.answers[0].send([client.esp_answer(side.rip())])
