@@ -14,7 +14,7 @@ from kt.bench import Bench
 from kt.dual import FAMILIES, Dual, Family
 from kt.fastpath import fast_path
 from kt.genl import Genl
-from kt.kmsg import KernelLog, bad_lines, excerpt, memory_leaks
+from kt.kmsg import KernelLog, bad_lines, checks_nothing, excerpt, memory_leaks
 from kt.net import Network, Ns
 from kt.tool import Tool
 
@@ -54,6 +54,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     A namespace has the devices that a test gives it, also where tunnels are built in.
     """
+    if checks_nothing():
+        pytest.exit("this kernel has KCSAN, but it is off", returncode=1)
     session.config.stash[LOG] = KernelLog()
     module.pin_hooks()
     session.config.stash[BEFORE] = _things()

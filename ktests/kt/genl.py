@@ -145,6 +145,7 @@ def u32(value: int) -> bytes:
     return struct.pack("=I", value)
 
 
+@functools.lru_cache(maxsize=4096)
 def address(text: str) -> bytes:
     """The bytes of an IP address."""
     return ipaddress.ip_address(text).packed

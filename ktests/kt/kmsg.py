@@ -25,6 +25,7 @@ KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 # Younger objects are not looked at (mm/kmemleak.c, MSECS_MIN_AGE).
 KMEMLEAK_AGE = 5
 
+KCSAN = Path("/sys/kernel/debug/kcsan")
 KCSAN_BEGINS, KCSAN_ENDS = "BUG: KCSAN", "=================================="
 OURS = "ip_vs_ipsec"
 
@@ -79,6 +80,11 @@ def excerpt(lines: list[str], limit: int = 80) -> str:
     lines = without_races_of_others(lines)
     first = next(i for i, line in enumerate(lines) if BAD.search(line))
     return "\n".join(lines[max(0, first - 5) : first + limit])
+
+
+def checks_nothing() -> bool:
+    """Whether the kernel has KCSAN, and it is not on."""
+    return KCSAN.exists() and "enabled: 1" not in KCSAN.read_text(encoding="utf-8")
 
 
 def memory_leaks() -> list[str]:
