@@ -20,7 +20,7 @@ from kt import module
 from kt.dual import V4, Dual
 from kt.fastpath import fast_path, flows, takes
 from kt.genl import Genl, Refused
-from kt.net import Network, Ns, permanent_neighbours
+from kt.net import Network, Ns, permanent_neighbours, sh
 from kt.tool import Tool
 
 UNSUPPORTED = "only devices like Ethernet"
@@ -102,6 +102,18 @@ def test_a_bridge_and_not_its_ports(tool: Tool, director: Ns) -> None:
         director.ip("link del br0")
     assert listed(tool) == []
     tool.run("fastpath", "add", "wan")
+
+
+def test_a_vrf_and_its_devices(tool: Tool, director: Ns) -> None:
+    sh("modprobe", "vrf")
+    tool.run("fastpath", "add", "wan")
+    director.ip("link add vrf0 type vrf table 7", "link set wan master vrf0")
+    try:
+        assert listed(tool) == []
+        for device in ("wan", "vrf0"):
+            assert "VRF" in tool.refused("fastpath", "add", device)
+    finally:
+        director.ip("link del vrf0")
 
 
 def test_a_device_that_becomes_a_port_loses_it(tool: Tool, director: Ns) -> None:

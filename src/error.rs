@@ -81,6 +81,8 @@ pub(crate) enum Refusal {
     NotEthernet,
     /// The device is part of a bridge or a bond.
     Enslaved,
+    /// The device is a VRF, or belongs to one.
+    Vrf,
     /// No room in a part of a dump; netlink asks again.
     NoRoom,
     /// No memory. Nothing has changed.
@@ -100,6 +102,7 @@ impl From<Trouble> for Refusal {
             Trouble::Exists => Refusal::FastpathExists,
             Trouble::NotEthernet => Refusal::NotEthernet,
             Trouble::Enslaved => Refusal::Enslaved,
+            Trouble::Vrf => Refusal::Vrf,
             Trouble::NoMemory => Refusal::NoMemory,
         }
     }
@@ -237,6 +240,11 @@ impl From<Refusal> for Refused {
             Refusal::NotEthernet => (
                 EOPNOTSUPP,
                 c"only devices like Ethernet can have a fast path",
+                Attribute(IPVS_IPSEC_A_FASTPATH_IFINDEX),
+            ),
+            Refusal::Vrf => (
+                EOPNOTSUPP,
+                c"a VRF, or a device that belongs to one, can have no fast path",
                 Attribute(IPVS_IPSEC_A_FASTPATH_IFINDEX),
             ),
             Refusal::Enslaved => (

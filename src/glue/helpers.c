@@ -618,6 +618,11 @@ bool ipvs_ipsec_dev_is_ethernet(const struct net_device *dev)
 	return dev->type == ARPHRD_ETHER && !(dev->flags & IFF_LOOPBACK);
 }
 
+bool ipvs_ipsec_dev_is_vrf(const struct net_device *dev)
+{
+	return netif_is_l3_master(dev) || netif_is_l3_slave(dev);
+}
+
 /* None where the route puts something around its packets, such as MPLS. */
 struct neighbour *ipvs_ipsec_neigh4(const struct dst_entry *dst, __be32 host)
 {

@@ -78,6 +78,7 @@ struct net_device *ipvs_ipsec_notified_dev(void *info);
 struct net *ipvs_ipsec_dev_net(const struct net_device *dev);
 u32 ipvs_ipsec_dev_ifindex(const struct net_device *dev);
 bool ipvs_ipsec_dev_is_ethernet(const struct net_device *dev);
+bool ipvs_ipsec_dev_is_vrf(const struct net_device *dev);
 
 /* kapi/neighbour.rs */
 struct neighbour *ipvs_ipsec_neigh4(const struct dst_entry *dst, __be32 host);

@@ -81,6 +81,8 @@ pub(crate) enum Trouble {
     NotEthernet,
     /// It is part of another, a bridge or a bond.
     Enslaved,
+    /// It is a VRF, whose packets come in by others, or one of these.
+    Vrf,
     /// No memory.
     NoMemory,
 }
@@ -120,6 +122,9 @@ impl Devices {
         unsafe {
             if !bindings::ipvs_ipsec_dev_is_ethernet(device.as_ptr()) {
                 return Err(Trouble::NotEthernet);
+            }
+            if bindings::ipvs_ipsec_dev_is_vrf(device.as_ptr()) {
+                return Err(Trouble::Vrf);
             }
             if !bindings::netdev_master_upper_dev_get(device.as_ptr()).is_null() {
                 return Err(Trouble::Enslaved);
