@@ -193,7 +193,7 @@ unsafe fn handle<H: Handler, K: Hook, const IPV6: bool>(
     }
     // SAFETY: The namespace outlives the packet's way through it.
     let net = unsafe { Net::from_raw(net) };
-    // They are on for packets of processes, and for those that have come back from NFQUEUE.
+    // Softirqs are on for packets of processes, and for those that have come back from NFQUEUE.
     let _softirqs = SoftirqsOff::unless_in_softirq();
     // SAFETY: Hooks run under RCU.
     let guard = unsafe { Guard::within() };
