@@ -27,7 +27,8 @@ from kt.net import Network, sh
 from kt.packets import Initiator
 from kt.wait import PATIENCE, wait_until
 
-ROUNDS = 50
+# With checkers on, one takes up to half a minute.
+ROUNDS = 50 if PATIENCE == 1 else 10
 
 
 @contextlib.contextmanager
@@ -100,7 +101,7 @@ def test_nothing_survives_a_reload(bench: Bench) -> None:
     bench.expect(client.later(), drop_ike_no_entry=1)
 
 
-def test_fifty_unloads_under_a_flood(bench: Bench) -> None:
+def test_unloads_under_a_flood(bench: Bench) -> None:
     began = time.monotonic()
     with flooded(bench):
         for number in range(1, ROUNDS + 1):
