@@ -78,8 +78,8 @@ class Play:
     def _measure(self, cases: list[Case]) -> None:
         for case in cases:
             self.times[case] += self._clock.sample(lambda case=case: self._send(case))
-        if self._clock.outside:
-            shutil.copy("/proc/kallsyms", os.environ["OUT"])
+            if self._clock.outside:
+                shutil.copy("/proc/kallsyms", f"{os.environ['OUT']}/kallsyms-{case.name}")
 
     def _send(self, case: Case) -> float:
         some = (self._roads[case], self._traffic, self._flows)
@@ -104,7 +104,7 @@ class Bench:
         say(f"{traffic.name}, {flows:,} {'flow' if flows == 1 else 'flows'}")
         able = [case for case in self._cases if case.carries(traffic)]
         for group in [able] if self._clock.rounds > 1 else [[case] for case in able]:
-            with Lab() as lab:
+            with Lab(self._clock.processors) as lab:
                 play = Play(lab, self._clock, group, traffic, flows)
                 play.run()
             self.tables += play.tables.values()
@@ -145,6 +145,7 @@ def main() -> int:
     result = {
         "kernel": platform.release(),
         "clock": clock.name,
+        "packets_a_time": clock.packets(1),
         "packets": bench.packets,
         "tables": bench.tables,
     }

@@ -61,14 +61,14 @@ class Case:
 
     def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
         """Send these flows' traffic; nanoseconds a packet."""
-        return road.send(traffic.stream(flows, VIP, road.turn()), count)
+        return road.flood(traffic.stream(flows, VIP, road.turn()), count)
 
 
 class Plain(Case):
     """Nothing but what every router does."""
 
     def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
-        return road.send(traffic.stream(flows, BEYOND, road.turn()), count)
+        return road.flood(traffic.stream(flows, BEYOND, road.turn()), count)
 
 
 class Nft(Case):
@@ -86,7 +86,7 @@ class Generator(Nft):
     """What the source costs: dropped as soon as the director has it."""
 
     def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
-        return road.send(traffic.stream(flows, VIP, road.turn()), count, arrive=False)
+        return road.flood(traffic.stream(flows, VIP, road.turn()), count, arrive=False)
 
 
 class Conntrack(Nft):

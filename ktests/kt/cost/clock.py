@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The two instruments: what the guest's clock tells, and how much it takes for that to be true."""
+"""The instruments: what the guest's clock tells, and how much it takes for that to be true."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+
+from kt.cost.mark import mark
 
 MOST = 8
 """Times after which it is no use to take more."""
@@ -26,9 +28,18 @@ class Clock:
     """Whether it is for what tables take, too."""
     outside: bool = False
     """Whether somebody else counts all that is sent, and wants the addresses of the functions."""
+    processors: int = 1
+    """That send at the same time, if there are as many flows."""
+    marked: bool = False
+    """Whether who counts from outside is told when."""
 
     def sample(self, time: Callable[[], float]) -> list[float]:
         """A round's times. What is done besides only adds, so that the least are right."""
+        if self.marked:
+            mark()
+            took = time()
+            mark()
+            return [took]
         if not self.agreement:
             return [time()]
         times = [time()]
@@ -47,6 +58,8 @@ CLOCKS = {
         Clock("instructions", lambda flows: 5120, agreement=0.001, tables=True),
         # The same, which is counted from outside: each packet counts.
         Clock("profile", lambda flows: 5120, outside=True),
+        # What two processors have to do with each other.
+        Clock("sharing", lambda flows: 20_480, outside=True, processors=2, marked=True),
         # A User Mode Linux: other processes are in the way now and then. Each flow has its turn,
         # so that the caches are as full as they would be.
         Clock("nanoseconds", lambda flows: max(flows, 100_000), rounds=5),

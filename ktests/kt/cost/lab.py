@@ -29,7 +29,8 @@ add chain netdev sink end { type filter hook ingress device eth0 priority 0; pol
 class Road:
     """A case's own namespaces and their links."""
 
-    def __init__(self, network: Network, number: int) -> None:
+    def __init__(self, network: Network, number: int, processors: int) -> None:
+        self._processors = processors
         self.director = network.ns(f"director{number}")
         gen, sink = network.ns(f"gen{number}"), network.ns(f"sink{number}")
         for ns in (gen, self.director, sink):
@@ -56,10 +57,14 @@ class Road:
         """A number that is one more each time."""
         return next(self._turns)
 
-    def send(self, stream: Stream, number: int, arrive: bool = True) -> float:
+    def flood(self, stream: Stream, number: int, arrive: bool = True) -> float:
+        """The same by all processors that are to send, each for flows of its own."""
+        return self.send(stream, number, arrive, self._processors)
+
+    def send(self, stream: Stream, number: int, arrive: bool = True, processors: int = 1) -> float:
         """Send to the sink; nanoseconds a packet. A case that loses packets would look cheap."""
         before = self._left()
-        took = self.clients.send(stream, number)
+        took = self.clients.send(stream, number, processors)
         left = self._left() - before
         if left != (number if arrive else 0):
             raise RuntimeError(f"{self.director}: of {number} packets {left} left it")
@@ -74,15 +79,16 @@ class Road:
 
 
 class Lab:
-    """The roads of some cases."""
+    """The roads of some cases; `processors` of them send at the same time."""
 
-    def __init__(self) -> None:
+    def __init__(self, processors: int = 1) -> None:
+        self._processors = processors
         self._network = Network("cost-")
         self._numbers = count(1)
 
     def road(self) -> Road:
         """Another road."""
-        return Road(self._network, next(self._numbers))
+        return Road(self._network, next(self._numbers), self._processors)
 
     def close(self) -> None:
         """Remove everything. The kernel does so later, and must not while others are timed."""

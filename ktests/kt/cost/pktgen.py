@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kt.net import Ns
@@ -19,7 +19,7 @@ from kt.wait import wait_until
 
 # /proc/net is that of the process's first thread.
 FOLDER = Path("/proc/thread-self/net/pktgen")
-THREAD = "kpktgend_0"
+THREAD = "kpktgend_{}"
 
 UNSHAPED = "destroy table netdev shape-{device}\n"
 SHAPED = """
@@ -59,6 +59,12 @@ class Stream:
     """With the Ethernet header."""
     rule: str
 
+    def parts(self, number: int) -> list[Stream]:
+        """So many streams, or as many as it has sources, each with sources of its own."""
+        number = min(number, self.src.count)
+        each = -(-self.src.count // number)
+        return [replace(self, src=self.src.part(n * each, each)) for n in range(number)]
+
     def lines(self, to: bytes, count: int) -> list[str]:
         """What pktgen is told."""
         return [
@@ -89,26 +95,47 @@ class Pktgen:
         self._far, self._far_device = far, far_device
         self._to = far.mac(far_device)
         self._rule = ""
-        # Each namespace has a thread for each processor. It sends from all devices that it has.
-        with ns.entered():
-            _tell(THREAD, f"add_device {device}")
+        self._senders = 0
 
-    def send(self, stream: Stream, count: int) -> float:
-        """Send so many; nanoseconds a packet, by the guest's clock."""
+    def send(self, stream: Stream, count: int, processors: int = 1) -> float:
+        """Send so many, by so many processors; nanoseconds a packet, by the guest's clock."""
         self._shape(stream.rule)
+        parts = stream.parts(processors)
+        each = count // len(parts)
         with self._ns.entered():
-            _tell(self._device, *stream.lines(self._to, count))
+            self._engage(len(parts))
+            for number, part in enumerate(parts):
+                _tell(self._sender(number), *part.lines(self._to, each))
             _tell("pgctrl", "start")
-            # Told to start, it does so within an eighth of a second, or later than is waited for.
-            found = wait_until(self._result, 300, "pktgen to end")
+            took = max(self._ended(self._sender(number), each) for number in range(len(parts)))
+        return took * 1000 / (each * len(parts))
+
+    def _sender(self, number: int) -> str:
+        """What pktgen calls the device for one of its threads."""
+        return f"{self._device}@{number}"
+
+    def _engage(self, senders: int) -> None:
+        """Each namespace has a thread for each processor. It sends from all devices that it has."""
+        while self._senders > senders:
+            self._senders -= 1
+            _tell(THREAD.format(self._senders), "rem_device_all")
+        while self._senders < senders:
+            _tell(THREAD.format(self._senders), f"add_device {self._sender(self._senders)}")
+            self._senders += 1
+
+    def _ended(self, sender: str, count: int) -> int:
+        """Microseconds that it took. Told to start, pktgen does so within an eighth of a second, or
+        later than is waited for."""
+        file = FOLDER / sender
+
+        def result() -> re.Match[str] | None:
+            told = file.read_text(encoding="ascii")
+            return re.search(r"Result: OK: (\d+)\(.*\) usec, (\d+) ", told)
+
+        found = wait_until(result, 300, "pktgen to end")
         if int(found[2]) != count:
             raise RuntimeError(f"pktgen sent {found[2]} packets of {count}")
-        return int(found[1]) * 1000 / count
-
-    def _result(self) -> re.Match[str] | None:
-        """Microseconds and packets of the last run, once it has ended."""
-        told = (FOLDER / self._device).read_text(encoding="ascii")
-        return re.search(r"Result: OK: (\d+)\(.*\) usec, (\d+) ", told)
+        return int(found[1])
 
     def _shape(self, rule: str) -> None:
         """A rule stays until another is wanted: nft takes longer than many packets."""

@@ -5,45 +5,11 @@
  *   -plugin file=profile.so,out=FILE
  *
  * FILE gets a line for each block: its address, the number of its instructions,
- * and how often it was run. What a plugin may call is declared here as in QEMU's
- * qemu-plugin.h, version 4, which distributions do not package.
+ * and how often it was run.
  */
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "plugin.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
-struct qemu_plugin_tb;
-struct qemu_plugin_scoreboard;
-struct qemu_info_t;
-typedef uint64_t qemu_plugin_id_t;
-typedef struct {
-	struct qemu_plugin_scoreboard *score;
-	size_t offset;
-} qemu_plugin_u64;
-enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
-
-void qemu_plugin_register_vcpu_tb_trans_cb(
-	qemu_plugin_id_t id,
-	void (*call)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb));
-void qemu_plugin_register_atexit_cb(
-	qemu_plugin_id_t id, void (*call)(qemu_plugin_id_t id, void *data),
-	void *data);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
-void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(
-	struct qemu_plugin_tb *tb, enum qemu_plugin_op op,
-	qemu_plugin_u64 entry, uint64_t imm);
-struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
-uint64_t qemu_plugin_u64_sum(qemu_plugin_u64 entry);
-
-EXPORT int qemu_plugin_version = 4;
-
-/* The upper half of the address space is the kernel's. */
-#define KERNEL_BEGIN 0xffff800000000000ull
 #define BUCKETS 65536
 
 struct block {
@@ -110,13 +76,9 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id,
 			       char **argv)
 {
 	(void)info;
-	if (argc != 1 || strncmp(argv[0], "out=", 4))
+	out = plugin_out(argc, argv);
+	if (!out)
 		return -1;
-	out = fopen(argv[0] + 4, "w");
-	if (!out) {
-		perror(argv[0] + 4);
-		return -1;
-	}
 	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
 	qemu_plugin_register_atexit_cb(id, finish, NULL);
 	return 0;
