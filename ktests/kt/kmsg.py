@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from itertools import pairwise
 from pathlib import Path
 
 BAD = re.compile(
@@ -27,6 +28,8 @@ KMEMLEAK_AGE = 5
 
 KCSAN = Path("/sys/kernel/debug/kcsan")
 KCSAN_BEGINS, KCSAN_ENDS = "BUG: KCSAN", "=================================="
+# Under it stands the function that did it, then who called that.
+KCSAN_ACCESS = re.compile(r" to 0x[0-9a-f]+ of \d+ bytes by ")
 OURS = "ip_vs_ipsec"
 
 
@@ -54,7 +57,7 @@ class KernelLog:
 
 
 def without_races_of_others(lines: list[str]) -> list[str]:
-    """The log without KCSAN's reports on code that is not ours: the kernel has its own."""
+    """The log without KCSAN's reports in which neither access is ours: the kernel has its own."""
     kept: list[str] = []
     report: list[str] | None = None
     for line in lines:
@@ -65,7 +68,9 @@ def without_races_of_others(lines: list[str]) -> list[str]:
             continue
         report.append(line)
         if KCSAN_ENDS in line:
-            kept += report if any(OURS in part for part in report) else []
+            pairs = pairwise(report)
+            ours = any(KCSAN_ACCESS.search(access) and OURS in by for access, by in pairs)
+            kept += report if ours else []
             report = None
     return kept + (report or [])
 
