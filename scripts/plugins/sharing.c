@@ -31,7 +31,7 @@
 /* An instruction of no effect that no compiler makes: nopl 0x72616873(%rax). */
 static const uint8_t MARK[] = { 0x0f, 0x1f, 0x80, 's', 'h', 'a', 'r' };
 
-/* Two processors may write here at the same time, and one's mark is lost then. */
+/* Two processors may write here at the same time, and one's bit is lost then. */
 struct line {
 	uint64_t number;
 	unsigned int holders; /* a bit for each processor */
