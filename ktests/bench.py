@@ -122,7 +122,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--flows", type=int, nargs="+", default=[1, 256, 51_200])
     parser.add_argument("--traffic", choices=TRAFFIC, nargs="+", default=list(TRAFFIC))
     names = [case.name for case in CASES]
-    parser.add_argument("--cases", choices=names, nargs="+", default=names, metavar="CASE")
+    usual = [case.name for case in CASES if case.usual]
+    parser.add_argument("--cases", choices=names, nargs="+", default=usual, metavar="CASE")
     parser.add_argument("--packets", type=int, help="how many are timed at a time")
     parser.add_argument("--rounds", type=int, help="how often every case has its turn")
     return parser.parse_args()

@@ -10,6 +10,8 @@ from kernel_functions import Functions, readable
 
 LEAST = 0.2
 """Writes a packet that count. Less is the timer's, which ticks meanwhile."""
+CONTROL, WRITER = "shared-quota", "nft_quota_eval"
+"""The case in which processors share a counter, to show that this is seen, and who writes to it."""
 
 
 class Sharing:
@@ -34,6 +36,8 @@ class Sharing:
             each = {name: times for name, times in each.items() if times >= LEAST}
             self.totals[case["case"], case["traffic"], case["flows"]] = round(sum(each.values()), 2)
             self._functions[case["case"]] = each
+        if WRITER not in self._functions[CONTROL]:
+            raise SystemExit(f"{CONTROL}: what {WRITER} writes was not seen")
 
     def told(self) -> list[str]:
         """Lines that name who writes."""

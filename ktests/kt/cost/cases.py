@@ -25,7 +25,11 @@ add chain netdev way begin {{ type filter hook ingress device in priority 0; }}
 add rule netdev way begin {}
 """
 DROPPED = INGRESS.format("drop")
-REDIRECTED = INGRESS.format(f"fwd ip to {SERVER} device out")
+TO_SERVER = f"fwd ip to {SERVER} device out"
+REDIRECTED = INGRESS.format(TO_SERVER)
+QUOTA = f"""{INGRESS.format("quota over 1000000 mbytes drop")}
+add rule netdev way begin {TO_SERVER}
+"""
 DNAT = f"""
 add table ip way
 add chain ip way begin {{ type nat hook prerouting priority dstnat; }}
@@ -43,6 +47,8 @@ class Case:
 
     loaded = False
     """Whether our module is in the kernel."""
+    usual = True
+    """Whether it is measured without being named."""
     dump: tuple[str, ...] = ()
     """The command that prints its table, if it has one."""
 
@@ -87,6 +93,12 @@ class Generator(Nft):
 
     def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
         return road.flood(traffic.stream(flows, VIP, road.turn()), count, arrive=False)
+
+
+class Control(Nft):
+    """What an instrument must see, or it sees nothing."""
+
+    usual = False
 
 
 class Conntrack(Nft):
@@ -216,4 +228,6 @@ CASES: list[Case] = [
     Ours("tun"),
     Fast("dr"),
     Fast("nat"),
+    # Its counter is every processor's.
+    Control("shared-quota", QUOTA),
 ]
