@@ -143,10 +143,13 @@ def test_each_answer_finds_its_initiator(dual: Dual, side: Family) -> None:
 
 
 def test_answers_to_strangers_stay_as_they_are(dual: Dual, side: Family) -> None:
-    """A server talks to others too, from its own address and from IKE's ports."""
+    """A server talks to others too, from its own address and from IKE's ports.
+
+    Its client is no other test's: what a removed server still sends to that one is refused.
+    """
     dual.configure(side, "nat")
-    client, rip = dual.admitted(side), side.rip()
-    stranger, moved = side.client(7), client.at(port=501)
+    client, rip = dual.admitted(side, 61), side.rip()
+    stranger, moved = side.client(62), client.at(port=501)
     others = [
         stranger.answer(rip, 500, ike(1, 2)),
         stranger.esp_answer(rip),
