@@ -40,6 +40,7 @@ MODULES = ("ipip", "sit", "ip_gre", "ip6_tunnel", "ip6_gre", "fou", "fou6", "esp
 GUE_PORT = 6080
 IPERF_PORT = 5201
 IPERF_BACK = 50  # a server is not ready for the next test as soon as one has ended
+IPERF_SILENCE = 86_400_000  # ms, the most that a server accepts
 
 COUNTING = """
 table inet count {
@@ -146,10 +147,15 @@ class Server(Host):
 
 
 def serve_iperf(ns: Ns, clients: int) -> None:
-    """Two iperf3 servers a client, one for each direction."""
+    """Two iperf3 servers a client, one for each direction.
+
+    They take the time since they were started for silence of the client, until the first 128 KiB
+    are there; where these take more than a second, two minutes of it would end the transfer.
+    """
     for number in range(clients):
         for port in (IPERF_PORT + number, IPERF_PORT + IPERF_BACK + number):
-            ns.start("iperf3", "-s", "-B", INSIDE, "-p", str(port))
+            words = ["-B", INSIDE, "-p", str(port), "--rcv-timeout", str(IPERF_SILENCE)]
+            ns.start("iperf3", "-s", *words)
 
 
 class Gateway(Server):
