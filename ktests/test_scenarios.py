@@ -26,7 +26,7 @@ from kt.matrix import INSIDE, VIPS, Way, together
 from kt.roads import CROWD, CROWD_NET, INSIDE6, INSIDE_OTHER, SITE
 from kt.scenarios import Client, ScenarioLab
 from kt.story import RESULTS, Story, scene, while_pinging, works
-from kt.wait import wait_until
+from kt.wait import SHORT, wait_until
 
 WAYS = {"dr": Way("dr"), "nat": Way("nat"), "tun": Way("tun", shim="ipip")}
 LARGE = 2500  # bytes, that no packet of Ethernet holds
@@ -217,8 +217,8 @@ def test_reauth(lab: ScenarioLab) -> None:
 @by("dr", "nat")
 def test_dpd(lab: ScenarioLab) -> None:
     """Its probes keep the entry; and when the gateway dies and is taken away, it begins anew."""
-    client = lab.c2
-    with scene(lab, "dpd", timeouts=(3, 3)) as story:
+    client, life = lab.c2, 2 + SHORT
+    with scene(lab, "dpd", timeouts=(life, life)) as story:
         client.up("dpd")
         works(story, client)
         began = story.moved()["ike"]
