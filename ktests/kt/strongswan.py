@@ -19,7 +19,7 @@ from typing import Any
 from kt.net import Ns, sh
 from kt.unpacked import over_usr
 from kt.vici import Vici
-from kt.wait import PATIENCE, wait_until
+from kt.wait import PATIENCE, SHORT, wait_until
 
 CHARON = "/usr/lib/ipsec/charon"
 PLUGINS = (
@@ -31,6 +31,9 @@ GATEWAY_ID = "vpn.example"
 IKE_PROPOSAL = "aes128-sha256-x25519"
 ESP_PROPOSAL, AH_PROPOSAL = "aes128gcm16-x25519", "sha256-x25519"
 VICI_PATIENCE = 40 * PATIENCE
+# Seconds. Who is asked for a cookie (RFC 7296 2.6) and has just sent its request once more may take
+# the answer to the one for that to the other, and is refused.
+RETRANSMIT = max(1.5, SHORT)
 CHILD = "net"  # name of the CHILD_SA in every configuration
 
 STRONGSWAN_CONF = """
@@ -38,7 +41,7 @@ charon {{
   load = {plugins}
   threads = 8
   install_virtual_ip_on = lo
-  retransmit_timeout = 1.5
+  retransmit_timeout = {retransmit}
   retransmit_tries = 4
   {settings}
   delete_rekeyed_delay = 1
@@ -262,6 +265,7 @@ class Charon:
                 plugins=PLUGINS,
                 socket=f"unix://{self._socket}",
                 log=self.log_file,
+                retransmit=RETRANSMIT,
                 settings=settings,
             ),
             encoding="utf-8",
