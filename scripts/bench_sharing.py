@@ -36,8 +36,11 @@ class Sharing:
             each = {name: times for name, times in each.items() if times >= LEAST}
             self.totals[case["case"], case["traffic"], case["flows"]] = round(sum(each.values()), 2)
             self._functions[case["case"]] = each
-        if WRITER not in self._functions[CONTROL]:
-            raise SystemExit(f"{CONTROL}: what {WRITER} writes was not seen")
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether what is certainly shared was not seen."""
+        return bool(self._functions) and WRITER not in self._functions[CONTROL]
 
     def told(self) -> list[str]:
         """Lines that name who writes."""
