@@ -27,6 +27,7 @@ from kt.packets import (
     NATT_PORT,
     NON_ESP_MARKER,
     SECURITY_ASSOCIATION,
+    TCP,
     UDP,
     V1,
     V2,
@@ -37,6 +38,7 @@ from kt.packets import (
     fragments,
     ike,
     parse,
+    tcp,
     udp,
 )
 
@@ -58,6 +60,8 @@ def marked(message: bytes) -> tuple[int, bytes]:
     """IKE on port 4500."""
     return on4500(NON_ESP_MARKER + message)
 
+
+SYN = tcp(40_000, NATT_PORT, syn=True)
 
 BROKEN = {
     "no UDP payload on 500": (on500(b""), "drop-ike-short"),
@@ -173,6 +177,12 @@ BROKEN = {
         "drop-ah-malformed",
     ),
     "AH payload length 255": ((AH, ah(5, words=255)), "drop-ah-malformed"),
+    "TCP of 19 bytes": ((TCP, SYN[:19]), "drop-truncated"),
+    "TCP header of 16 bytes": ((TCP, SYN[:12] + b"\x40" + SYN[13:]), "drop-truncated"),
+    "TCP header longer than what arrived": (
+        (TCP, SYN[:12] + b"\x60" + SYN[13:]),
+        "drop-truncated",
+    ),
 }
 
 

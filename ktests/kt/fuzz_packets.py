@@ -23,12 +23,15 @@ from kt.packets import (
     KEEPALIVE,
     NATT_PORT,
     NON_ESP_MARKER,
+    TCP,
     UDP,
     Packet,
     chain,
     fragments,
+    framed,
     parse,
     reassemble,
+    tcp,
 )
 
 IPV4 = struct.Struct("!BBHHHBBH4s4s")
@@ -333,7 +336,18 @@ def ipsec_spi(maker: Maker, draft: Draft) -> None:
 @change
 def protocol(maker: Maker, draft: Draft) -> None:
     """Another protocol has these bytes."""
-    draft.protocol = pick(maker.dice, (UDP, ESP, AH, UDP, ESP, AH, maker.dice.randrange(256)))
+    other = maker.dice.randrange(256)
+    draft.protocol = pick(maker.dice, (UDP, ESP, AH, TCP, UDP, ESP, AH, TCP, other))
+
+
+@change
+def in_tcp(maker: Maker, draft: Draft) -> None:
+    """The same message in a segment of TCP, of one of few connections."""
+    if draft.is_udp:
+        message = framed(bytes(draft.payload[8:]))
+        port = 1024 + maker.dice.randrange(4)
+        draft.protocol = TCP
+        draft.payload[:] = tcp(port, NATT_PORT, message, syn=maker.dice.random() < 0.5)
 
 
 @change

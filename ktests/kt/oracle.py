@@ -2,7 +2,7 @@
 """What the director must make of any bytes, written from the specification alone.
 
 A second, plain version of the checks at the door: behaviour.md ("Packets that
-are ours"), RFC 7296, RFC 2408, RFC 3948, RFC 4302, RFC 4303. It knows no
+are ours"), RFC 7296, RFC 2408, RFC 3948, RFC 4302, RFC 4303, RFC 9329. It knows no
 entries: the random tests send from addresses that have none.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from kt.packets import AH, ESP, UDP
+from kt.packets import AH, ESP, TCP, UDP
 
 IKEV2 = {34, 35, 36, 37, 38, 39, 40, 41, 43, 44}
 IKEV2_BEGINS = {34, 38}
@@ -84,10 +84,22 @@ def udp(datagram: bytes) -> str | None:
     return esp_in_udp(message[8:]) if message[:8] == bytes(8) else ike(message)
 
 
+def tcp(segment: bytes) -> str | None:
+    """A segment: its verdict, "" for one that begins a connection, or None when it is not ours."""
+    if segment[2:4] != b"\x11\x94":
+        return None
+    if len(segment) < 20 or not 20 <= (segment[12] >> 4) * 4 <= len(segment):
+        return "drop-truncated"
+    syn, ack = segment[13] & 0x02, segment[13] & 0x10
+    return "" if syn and not ack else "drop-tcp-no-entry"
+
+
 def verdict(protocol: int, payload: bytes) -> str | None:
     """Any packet to a VIP, of a client without entry."""
     if protocol == UDP:
         return udp(payload)
+    if protocol == TCP:
+        return tcp(payload)
     if protocol == ESP:
         malformed = len(payload) < 8 or payload[:4] == bytes(4)
         return "drop-esp-malformed" if malformed else "drop-esp-no-entry"
