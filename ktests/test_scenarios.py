@@ -171,7 +171,7 @@ def test_cookies(lab: ScenarioLab) -> None:
             wait_until(lambda: all(g.charon.list_sas() for g in lab.gateways), 10, "half-open SAs")
             lab.c1.up("vpn")
             assert "N(COOKIE)" in lab.c1.charon.log(40)
-            works(story, lab.c1)
+        works(story, lab.c1)
         wait_until(lambda: all(c.charon.esp_spis() for c in (lab.h1, lab.h2)), 15, "the others")
         spread(story, lab.h1, lab.h2)
 
