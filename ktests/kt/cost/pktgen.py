@@ -96,6 +96,9 @@ class Pktgen:
         self._to = far.mac(far_device)
         self._rule = ""
         self._senders = 0
+        # A sender has memory for 65,536 flows, which is none of a director's tables.
+        with ns.entered():
+            self._engage(1)
 
     def send(self, stream: Stream, count: int, processors: int = 1) -> float:
         """Send so many, by so many processors; nanoseconds a packet, by the guest's clock."""
