@@ -73,7 +73,8 @@ class Worker:
     """
 
     least: dict[str, int] = {}
-    pause = 0.02  # seconds between two steps, for others want the processors too
+    # Seconds between two steps, for others want the processors too: longer where steps take longer.
+    pause = 0.02
 
     def __init__(self, bench: Bench, ending: threading.Event) -> None:
         self.bench = bench
@@ -84,7 +85,7 @@ class Worker:
     def run(self) -> None:
         """Work until the end."""
         with self.line:
-            while not self.ending.wait(self.pause):
+            while not self.ending.wait(self.pause * PATIENCE):
                 try:
                     self.step()
                 except Gone:
@@ -236,7 +237,7 @@ class Tuner(Worker):
 
     def tune(self, key: str, values: tuple[int, ...]) -> None:
         """Set one of the values, and fail to set another."""
-        self.bench.director.sysctl(key, random.choice(values))
+        self.bench.director.sysctl(key, int(random.choice(values) * PATIENCE))
         self.done["settings"] += 1
         try:
             self.bench.director.sysctl(key, random.choice((0, -1, 1 << 31, "soon")))
