@@ -5,8 +5,9 @@
     plays clients       VIP on lo       what arrives is held against what was sent
 
 The packets are those of the corpus, changed (kt/fuzz_packets.py). Among them the
-sentinels replay what strongSwan's initiators once sent, unchanged: all of it always
-reaches their server. When the last of it has, all that was sent before has been seen to.
+sentinels (kt/sentinels.py) replay what strongSwan's initiators once sent, unchanged: all
+of it always reaches their server. When the last of it has, all that was sent before has
+been seen to.
 """
 
 from __future__ import annotations
@@ -21,26 +22,15 @@ import pytest
 from kt.bench import FORWARDED, VIP, Bench, verdicts
 from kt.fastpath import fast_path
 from kt.fuzz import Run
-from kt.fuzz_packets import (
-    GOOD,
-    MALFORMED,
-    Made,
-    Maker,
-    Wholes,
-    begins,
-    flow,
-    moved_to,
-    shape,
-    wholes,
-)
+from kt.fuzz_packets import GOOD, MALFORMED, Made, Maker
 from kt.memory import given_back, in_use
 from kt.packets import Packet, checksum, parse, read_pcap
+from kt.sentinels import ADDRESSES, Sentinels, Wholes, shape, wholes
 from kt.wait import PATIENCE, wait_until
 
 CORPUS = Path(__file__).with_name("corpus") / "initiators.pcap"
 # None of fuzz-netlink's: what its servers may still answer is refused for a minute.
 CLIENTS = [f"192.0.2.{n}" for n in range(1, 200)] + [f"203.0.113.{n}" for n in range(1, 240)]
-SENTINELS = "203.0.113.240/28"
 
 WINDOW = 1000  # packets between two looks at the counters
 WATCHED = 7  # of so many windows one is watched at the servers; odd, for the fast path
@@ -48,60 +38,6 @@ WATCHED = 7  # of so many windows one is watched at the servers; odd, for the fa
 INITIAL, ESTABLISHED, FRAGMENTS = int(PATIENCE), int(10 * PATIENCE), int(2 * PATIENCE)
 # What no packet whatever may bring about.
 NEVER = {"drop-no-memory", "drop-no-route", "drop-no-server", "drop-table-full"}
-
-
-class Sentinels:
-    """Initiators of the corpus, each with an address and soon with a server of its own."""
-
-    def __init__(self, corpus: list[bytes]) -> None:
-        self._by_source: dict[str, list[bytes]] = {}
-        for packet in corpus:
-            self._by_source.setdefault(parse(packet).src, []).append(packet)
-        self.frames: list[bytes] = []
-        self.sent: dict[str, list[bytes]] = {}
-        self.packets = 0
-        self._servers: dict[str, int] = {}
-
-    def begin(self) -> None:
-        """All that an initiator sent, from the first packet on."""
-        self._servers.clear()
-        self._take(lambda _: True)
-
-    def go_on(self) -> None:
-        """From now on only what belongs to established flows.
-
-        MOBIKE leaves port 500 after the first message: that flow's entry is initial and ends soon.
-        """
-        established = {flow(packet) for packet in self.frames if not begins(packet)}
-        self._take(lambda packet: not begins(packet) or flow(packet) in established)
-
-    def _take(self, wanted: Callable[[bytes], bool]) -> None:
-        self.frames = []
-        for number, packets in enumerate(self._by_source.values(), 241):
-            address = f"203.0.113.{number}"
-            frames = [moved_to(packet, address) for packet in packets]
-            frames = [frame for frame in frames if wanted(frame)]
-            self.frames += frames
-            self.sent[address] = [shape(whole) for whole in wholes(map(parse, frames))]
-        self.packets = sum(map(len, self.sent.values()))
-
-    def among(self, frames: list[bytes]) -> list[bytes]:
-        """Frames with those of the sentinels spread among them, the last at the end."""
-        mixed: list[bytes] = []
-        for number, frame in enumerate(self.frames, 1):
-            until = len(frames) * number // len(self.frames)
-            mixed += frames[len(mixed) - number + 1 : until]
-            mixed.append(frame)
-        return mixed
-
-    def check(self, arrived: list[tuple[int, Packet]]) -> None:
-        """Everything has come, unchanged and in order, to the server where all else went."""
-        for address, sent in self.sent.items():
-            mine = [(server, packet) for server, packet in arrived if packet.src == address]
-            servers = [server for server, _ in mine]
-            home = self._servers.setdefault(address, servers[0])
-            assert servers == [home] * len(sent), f"{address} is at home at {home}: {servers}"
-            assert [shape(packet) for _, packet in mine] == sent, f"{address}: other packets"
 
 
 class Fuzzer:
@@ -143,7 +79,7 @@ class Fuzzer:
 
     def _look_at_sentinels(self) -> None:
         for capture in self.bench.captures:
-            capture.only_from(SENTINELS)
+            capture.only_from(ADDRESSES)
 
     def window(self) -> None:
         """Packets, in every other window by the fast path, which makes no difference."""

@@ -16,7 +16,7 @@ import pytest
 from kt.dual import Dual, Family
 from kt.inet import Client
 from kt.packets import NON_ESP_MARKER, ike
-from kt.wait import PATIENCE
+from kt.wait import INITIAL
 
 SPI, OTHER_SPI = 0xC0001234, 0xC0005678
 
@@ -188,7 +188,7 @@ def test_where_one_address_has_two_servers_a_port_is_nobodys(pair: Dual, side: F
 def test_whoever_knows_an_spi_cannot_fill_the_table(pair: Dual, side: Family) -> None:
     """What he makes is initial: there is a bound, and it goes by itself."""
     client = tunnels(pair, side)
-    pair.genl.do("service-set", address=side.vip, initial_timeout=int(10 * PATIENCE))
+    pair.genl.do("service-set", address=side.vip, initial_timeout=INITIAL)
     strangers = [side.client(100 + n % 100, port=30_000 + n) for n in range(500)]
     pair.send(*(stranger.esp_in_udp(SPI) for stranger in strangers))
     status = pair.genl.do("status-get")

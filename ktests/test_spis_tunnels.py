@@ -25,10 +25,9 @@ from kt.strongswan import CHILD, VIP_ONLY, Charon, client_conf, initiate_all, st
 from kt.tool import Tool
 from kt.tunnels import at_once, carrying, gateway_of, new_keys
 from kt.undone import undo_translation
-from kt.wait import PATIENCE, wait_until
+from kt.wait import INITIAL, wait_until
 
 PINGS = 10
-INITIAL = int(10 * PATIENCE)  # as by default, of what an SPI alone made an entry for
 VERSIONS, IN_UDP = {"c1": 2, "c2": 2, "c3": 1, "c4": 1}, {"c2", "c4"}
 MASK = "0xff00000000000000"
 

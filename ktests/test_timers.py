@@ -12,7 +12,7 @@ import pytest
 from kt.bench import VIP, Bench
 from kt.genl import Refused
 from kt.packets import Initiator
-from kt.wait import PATIENCE, SHORT, wait_until
+from kt.wait import INITIAL, SHORT, wait_until
 
 ATTRIBUTES = ("initial-timeout", "established-timeout", "soft-entries")
 
@@ -166,7 +166,7 @@ def test_flushed_entries_are_gone_and_no_others(bench: Bench) -> None:
 def test_thousands_are_flushed(bench: Bench) -> None:
     """The table grows to its size meanwhile."""
     # None ends before the last has come, which takes longer than ten seconds under KASAN.
-    plan(bench, initial_timeout=int(10 * PATIENCE))
+    plan(bench, initial_timeout=INITIAL)
     some = [bench.client(1 + n % 400).at(port=2000 + n, ispi=0x5000 + n) for n in range(2000)]
     bench.expect(*(c.first() for c in some), ike=len(some))
     bench.genl.do("entry-flush")

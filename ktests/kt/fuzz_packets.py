@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kt import oracle
@@ -29,8 +29,7 @@ from kt.packets import (
     chain,
     fragments,
     framed,
-    parse,
-    reassemble,
+    seal,
     tcp,
 )
 
@@ -64,12 +63,6 @@ def verdict(protocol: int, payload: bytes) -> str | None:
         return None
     found = oracle.verdict(protocol, payload)
     return found if found is None or found in MALFORMED else GOOD
-
-
-def seal(header: bytes) -> bytes:
-    """A header with its checksum, whatever else is wrong with it."""
-    blank = header[:10] + b"\0\0" + header[12:]
-    return header[:10] + (-int.from_bytes(blank) % 0xFFFF).to_bytes(2) + header[12:]
 
 
 @dataclass
@@ -522,56 +515,3 @@ def overlapping(dice: random.Random, made: Made) -> None:
 
 
 ORDERS: tuple[Order, ...] = (in_order, last_first, shuffled, twice, gap, first_only, overlapping)
-
-
-def shape(packet: Packet) -> bytes:
-    """What is the same at the server: all but TTL and checksum, and how it was cut."""
-    head = packet.header
-    flags = 0 if packet.more or packet.offset else head[6] & 0xC0
-    return bytes([head[1], flags]) + head[4:6] + head[9:10] + head[12:] + packet.payload
-
-
-class Wholes:
-    """Packets put together again where they were cut."""
-
-    def __init__(self) -> None:
-        self._pieces: dict[tuple[str, int, int], list[Packet]] = {}
-
-    def add(self, packet: Packet) -> Packet | None:
-        """The packet that is whole now, if one is."""
-        if not packet.more and not packet.offset:
-            return packet
-        key = packet.src, packet.ident, packet.protocol
-        pieces = self._pieces.setdefault(key, [])
-        pieces.append(packet)
-        size = sum(len(p.payload) for p in pieces)
-        if any(not p.more and p.offset + len(p.payload) == size for p in pieces):
-            return reassemble(self._pieces.pop(key))
-        return None
-
-
-def wholes(packets: Iterable[Packet]) -> list[Packet]:
-    """Packets, none of them in pieces."""
-    together = Wholes()
-    return [whole for packet in packets if (whole := together.add(packet))]
-
-
-def moved_to(packet: bytes, address: str) -> bytes:
-    """A packet as another client sends it."""
-    header = packet[:12] + socket.inet_aton(address) + packet[16 : IPV4.size]
-    return seal(header) + packet[IPV4.size :]
-
-
-def begins(packet: bytes) -> bool:
-    """Whether a packet of the corpus is IKE without responder SPI."""
-    whole = parse(packet)
-    if whole.protocol != UDP or whole.offset:
-        return False
-    at = 8 if whole.ports[1] == IKE_PORT else 12
-    is_ike = at == 8 or whole.payload[8:12] == NON_ESP_MARKER
-    return is_ike and whole.payload[at + 8 : at + 16] == bytes(8)
-
-
-def flow(packet: bytes) -> bytes:
-    """Source and ports of a packet of the corpus."""
-    return packet[12:16] + packet[IPV4.size : IPV4.size + 4]

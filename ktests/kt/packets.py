@@ -36,6 +36,12 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+def seal(header: bytes) -> bytes:
+    """A header with its checksum, whatever else is wrong with it."""
+    blank = header[:10] + b"\0\0" + header[12:]
+    return header[:10] + (-int.from_bytes(blank) % 0xFFFF).to_bytes(2) + header[12:]
+
+
 def ip(
     src: str,
     dst: str,

@@ -13,6 +13,9 @@ PATIENCE = float(os.environ.get("IPVS_IPSEC_PATIENCE", "1"))
 # Seconds of a timer that is to end soon, but not before what comes first is done.
 SHORT = max(1, int(PATIENCE / 2))
 
+# Seconds that an initial entry lives: as by default, but longer where all is slower.
+INITIAL = int(10 * PATIENCE)
+
 
 def wait_until[T](condition: Callable[[], T], timeout: float, what: str | Callable[[], str]) -> T:
     """Poll `condition` until it is true; give back its value.
