@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's log: what must never stand in it."""
+"""The kernel's log: what must never stand in it.
+
+As a program it prints a log without what `without_races_of_others` leaves out.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -101,3 +105,8 @@ def memory_leaks() -> list[str]:
     for _ in range(2):
         KMEMLEAK.write_text("scan", encoding="ascii")
     return KMEMLEAK.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+if __name__ == "__main__":
+    text = sys.stdin.buffer.read().decode(errors="replace")
+    print(*without_races_of_others(text.splitlines()), sep="\n")
