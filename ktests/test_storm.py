@@ -154,4 +154,6 @@ def test_storm(
     bench.director.sysctl("net/ipvs_ipsec/isakmp_established_timeout", 1)
     bench.expect(client.later(), ike=1)
     wait_until(lambda: bench.genl.do("status-get")["entries"] == 0, 10, "the entry's end")
-    given_back(before, limit=2000)
+    # The module was not there meanwhile: what it had not given back nothing points to, which
+    # kmemleak sees where checkers have the kernel keep more.
+    given_back(before, limit=max(2000, int(400 * PATIENCE)))
