@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 import pytest
+from docutils.core import publish_doctree
 
 from kt.net import Network
 
@@ -29,6 +30,7 @@ BLOCK = re.compile(
 RST_BLOCK = re.compile(
     r"^\.\. run by ktests/test_docs.py (?:in|on) (?:the|a) (\w+)\n\n::\n\n((?:\t.*\n|\n)+)", re.M
 )
+WARNING = 2
 SETTING = re.compile(r"^(\w+) - INTEGER\n.*?Range: (\d+) to (\d+).*?Default: (\d+)", re.S | re.M)
 
 
@@ -42,6 +44,12 @@ def test_the_readmes_commands_work() -> None:
     assert re.search(r"-> 10\.0\.0\.11 +Route +2 ", said[0])
     assert re.search(r"-> 10\.0\.0\.12 +Route +1 ", said[0])
     assert "source" in said[2] and "entries-created" in said[2]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_well_formed(page: str) -> None:
+    """What reStructuredText only warns of is lost to the reader: a table, a link."""
+    publish_doctree(PAGES[page], settings_overrides={"halt_level": WARNING, "report_level": 5})
 
 
 @pytest.mark.parametrize("page", [p for p, text in PAGES.items() if RST_BLOCK.search(text)])
