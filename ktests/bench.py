@@ -23,7 +23,6 @@ from kt import module
 from kt.cost.cases import CASES, Case
 from kt.cost.clock import CLOCKS, Clock
 from kt.cost.lab import Lab, Road
-from kt.cost.memory import waits
 from kt.cost.rest import rest
 from kt.cost.tables import weigh
 from kt.cost.traffic import TRAFFIC, Traffic
@@ -33,9 +32,8 @@ NEW = 5120
 """New initiators at a time. A table must have room for those of all times."""
 STARTED = time.monotonic()
 GREAT = 50_000
-"""Flows from which on it tells something what a table takes, and what a read of it does."""
-MANY = 1_000_000
-"""Flows from which on what is deferred takes long enough to be seen."""
+"""Flows from which on it tells something what a table takes, and what is deferred takes long enough
+to be seen."""
 
 
 def say(text: str) -> None:
@@ -78,7 +76,7 @@ class Play:
                 if self._traffic.known:
                     case.remember(road, *some)
             self._send(case)
-        if self._clock.rest and self._flows >= MANY:
+        if self._clock.rest and self._flows >= GREAT:
             rest(self._clock.rest)
 
     def _measure(self, cases: list[Case]) -> None:
@@ -155,7 +153,6 @@ def main() -> int:
         "packets_a_time": clock.packets(1),
         "packets": bench.packets,
         "tables": bench.tables,
-        "waits": [waits(flows) for flows in asked.flows if clock.rest and flows >= GREAT],
     }
     text = json.dumps(result, indent=1) + "\n"
     Path(os.environ["OUT"], "bench.json").write_text(text, encoding="utf-8")

@@ -20,7 +20,8 @@ PROVING = 2
 """Seconds that an initiator of ours has to prove itself. Then the sweep looks at all that were made
 in that time, once, which takes a while of a million and is not what is timed."""
 BLOCK = 1 << 15
-"""Initiators that may wait for each other's answers: half of what a namespace has room for."""
+"""Initiators at a time. They may wait for each other's answers: half of what a namespace has room
+for."""
 
 INGRESS = """
 add table netdev way
@@ -30,6 +31,11 @@ add rule netdev way begin {}
 DROPPED = INGRESS.format("drop")
 TO_SERVER = f"fwd ip to {SERVER} device out"
 REDIRECTED = INGRESS.format(TO_SERVER)
+LISTED = f"""
+add table netdev way
+add set netdev way listed {{ type ipv4_addr; size {1 << 20}; }}
+{INGRESS.format(f"ip saddr @listed {TO_SERVER}")}
+"""
 QUOTA = f"""{INGRESS.format("quota over 1000000 mbytes drop")}
 add rule netdev way begin {TO_SERVER}
 """
@@ -89,6 +95,20 @@ class Nft(Case):
 
     def configure(self, road: Road) -> None:
         road.director.run("nft", "-f", "-", input=self._rules)
+
+
+class Listed(Nft):
+    """A redirect of those whose address is in a set, of which it knows nothing but that: the least
+    that a table of so many takes, of which each packet wants another."""
+
+    def carries(self, traffic: Traffic) -> bool:
+        return traffic.known
+
+    def remember(self, road: Road, traffic: Traffic, flows: int) -> None:
+        for start in range(0, flows, BLOCK):
+            clients = Addresses(CLIENTS, flows).part(start, BLOCK)
+            script = f"add element netdev way listed {{ {', '.join(clients.each())} }}\n"
+            road.director.run("nft", "-f", "-", input=script)
 
 
 class Generator(Nft):
@@ -176,11 +196,13 @@ class Ours(Case):
         # Hooks come with the first initiator (design.rst); not so many wait as are to come.
         first = Addresses(CLIENTS, flows).part(0, 1)
         road.send(ike.later(first, VIP, traffic.port, 0), 1)
-        for start in range(0, flows, BLOCK):
-            clients = Addresses(CLIENTS, flows).part(start, BLOCK)
-            said = traffic.port, start // BLOCK + 1
-            # Where the director sees replies it wants to see one; else one message does.
-            if self._method == "nat":
+        # Where the director sees replies it wants to see one; else one message does.
+        sees_replies = self._method == "nat"
+        block = BLOCK if sees_replies else flows
+        for start in range(0, flows, block):
+            clients = Addresses(CLIENTS, flows).part(start, block)
+            said = traffic.port, start // block + 1
+            if sees_replies:
                 road.send(ike.first(clients, VIP, *said), clients.count)
                 road.server.send(ike.reply(SERVER, clients, *said), clients.count)
             road.send(ike.later(clients, VIP, *said), clients.count)
@@ -221,6 +243,7 @@ CASES: list[Case] = [
     Generator("generator", DROPPED),
     Plain("forwarding"),
     Nft("floor", REDIRECTED),
+    Listed("floor-set", LISTED),
     IpVs("dr"),
     IpVs("nat"),
     IpVs("tun"),

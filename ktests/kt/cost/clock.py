@@ -32,8 +32,8 @@ class Clock:
     processors: int = 1
     """That send at the same time, if there are as many flows."""
     rest: float = 0
-    """Seconds in which there must have been nothing to do before a million flows are timed: for
-    longer than the sweep lets entries alone that were just made."""
+    """Seconds in which there must have been nothing to do before many flows are timed: for longer
+    than the sweep lets entries alone that were just made."""
     marked: bool = False
     """Whether who counts from outside is told when."""
 

@@ -41,6 +41,11 @@ class Addresses:
         """The last of them."""
         return str(ipaddress.ip_address(self.first) + self.count - 1)
 
+    def each(self) -> list[str]:
+        """All of them."""
+        first = ipaddress.ip_address(self.first)
+        return [str(first + number) for number in range(self.count)]
+
     def part(self, start: int, most: int) -> Addresses:
         """Some of them, from one on."""
         first = ipaddress.ip_address(self.first) + start
