@@ -98,8 +98,8 @@ class Nft(Case):
 
 
 class Listed(Nft):
-    """A redirect of those whose address is in a set, of which it knows nothing but that: the least
-    that a table of so many takes, of which each packet wants another."""
+    """A redirect of those whose address is in a set, of which it knows nothing but that: what one
+    look-up takes of so many, of which each packet wants another."""
 
     def carries(self, traffic: Traffic) -> bool:
         return traffic.known
