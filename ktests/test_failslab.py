@@ -24,6 +24,7 @@ from kt import module
 from kt.bench import VIP, VIP2, Bench, server_address, verdicts
 from kt.faults import confined_to, each_failing, failing, insert_module
 from kt.genl import Genl, Refused
+from kt.wait import SHORT, wait_until
 
 pytestmark = pytest.mark.needs("/sys/kernel/debug/failslab/require-start")
 
@@ -75,12 +76,14 @@ class Attempt:
 Change = tuple[str, dict[str, object]]
 
 NEW_SERVICE = {"address": VIP2}
+NEW_SERVICE6 = {"address": "2001:db8::1"}
 NEW_SERVER = {"service": VIP, "address": "10.2.9.1"}
 OLD_SERVER = {"service": VIP, "address": server_address(1)}
 
 # There and back.
 CHANGES: dict[str, tuple[Change, Change]] = {
     "service": (("service-new", NEW_SERVICE), ("service-del", NEW_SERVICE)),
+    "service6": (("service-new", NEW_SERVICE6), ("service-del", NEW_SERVICE6)),
     "scheduler": (
         ("service-set", {"address": VIP, "scheduler": "wrr"}),
         ("service-set", {"address": VIP, "scheduler": "rr"}),
@@ -90,23 +93,42 @@ CHANGES: dict[str, tuple[Change, Change]] = {
         ("server-set", OLD_SERVER | {"weight": 7}),
         ("server-set", OLD_SERVER | {"weight": 1}),
     ),
+    "server settings": (
+        (
+            "server-set",
+            OLD_SERVER
+            | {"method": "tun", "tunnel_type": "gre", "upper_threshold": 9, "lower_threshold": 3}
+            | {"ike_label": 0x0B << 56, "ike_mask": 0xFF << 56},
+        ),
+        (
+            "server-set",
+            OLD_SERVER
+            | {"method": "dr", "upper_threshold": 0, "lower_threshold": 0}
+            | {"ike_label": 0, "ike_mask": 0},
+        ),
+    ),
 }
+
+
+def configured(genl: Genl) -> object:
+    """What is shown of the configuration, and who has fragments of IPv6 reassembled."""
+    return genl.everything(), module.users("nf_defrag_ipv6")
 
 
 def without_memory(genl: Genl, there: Change, back: Change, in_module: bool) -> int:
     """Try a change with each allocation failing in its turn, then make it; how many failed."""
     (op, values), (undo, undo_values) = there, back
-    old = genl.everything()
+    old = configured(genl)
     genl.do(op, **values)
-    new = genl.everything()
+    new = configured(genl)
     genl.do(undo, **undo_values)
-    assert genl.everything() == old != new
+    assert configured(genl) == old != new
     attempt = Attempt(genl, op, **values)
     failures = 0
 
     def judge(n: int) -> None:
         nonlocal failures
-        now = genl.everything()
+        now = configured(genl)
         if attempt.error == 0:
             assert now == new, f"allocation {n}: said to be done"
         else:
@@ -133,6 +155,24 @@ def test_a_change_without_memory_changes_nothing(
     failures += without_memory(bench.genl, back, there, where == "module")
     assert failures > 0
     record_property("ran", f"{failures} failed allocations")
+
+
+def test_soft_entries_outlive_a_change_without_memory(bench: Bench) -> None:
+    """Of a limit that was refused nothing holds: who has outlived its timer stays."""
+    keep = {"address": VIP, "established_timeout": SHORT, "soft_entries": 1}
+    bench.genl.do("service-set", **keep)
+    client, _ = bench.established()
+    wait_until(lambda: bench.entry(client)["expires"] == 0, 5, "the timer's end")
+    attempt = Attempt(bench.genl, "service-set", address=VIP, soft_entries=0)
+    entries = []
+
+    def judge(_: int) -> None:
+        if attempt.error:
+            entries.append(len(bench.entries()))
+
+    with confined_to("module"):
+        each_failing(attempt, judge)
+    assert entries and set(entries) == {1}, entries
 
 
 @pytest.mark.parametrize("op", ["service-get", "server-get", "entry-get"])

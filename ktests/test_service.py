@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from kt import module
 from kt.bench import VIP, Bench, server_address
 from kt.capture import Port
 from kt.genl import Genl
@@ -21,6 +22,7 @@ from kt.packets import UDP, Packet, ike, ip, udp
 from kt.wait import wait_until
 
 VIP6, RIP = "2001:db8::1", "10.2.1.1"
+DEFRAG = "nf_defrag_ipv6"
 IPIP = 4
 EXPIRE = "net/ipvs_ipsec/expire_nodest_conn"
 
@@ -232,3 +234,18 @@ def test_drops_are_told_of_service_and_server(bench: Bench) -> None:
         "drop-no-server": 1,
     }
     assert (service["conns"], service["in-packets"]) == (2, 1)
+
+
+def test_fragments_of_ipv6_are_reassembled_while_there_is_a_service_of_it(genl: Genl) -> None:
+    before = module.users(DEFRAG)
+    genl.do("service-new", address=VIP6)
+    assert module.users(DEFRAG) == before + 1
+    genl.do("service-new", mark=7, family=10)
+    genl.do("service-new", address=VIP)
+    genl.do("service-del", address=VIP6)
+    assert module.users(DEFRAG) == before + 1
+    genl.do("service-del", mark=7, family=10)
+    assert module.users(DEFRAG) == before
+    genl.do("service-new", address=VIP6)
+    genl.do("flush")
+    assert module.users(DEFRAG) == before

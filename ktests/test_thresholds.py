@@ -8,9 +8,13 @@ plays clients       VIP on lo       s2, s3 alike
 
 from __future__ import annotations
 
+import operator
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from kt.bench import VIP, Bench, server_address
+from kt.genl import Genl
 from kt.wait import SHORT, wait_until
 
 INITIAL = "net/ipvs_ipsec/isakmp_initial_timeout"
@@ -125,3 +129,25 @@ def test_thresholds_are_each_servers_own(bench: Bench) -> None:
     assert bench.server(2)["initial"] == 0
     counted = bench.spread(range(17, 27))
     assert counted[1:] == [1, 0]
+
+
+def test_two_who_change_a_server_at_once_lose_nothing(bench: Bench) -> None:
+    """Each of two sets a threshold of its own, and finds what it has set."""
+    server = {"service": VIP, "address": server_address(1)}
+
+    def lost(name: str, first: int) -> int:
+        count = 0
+        with Genl(bench.director) as genl:
+            for start in range(first, first + 4000, 20):
+                values = range(start, start + 20)
+                requests = (
+                    (("server-set", server | {f"{name}_threshold": value}), ("server-get", server))
+                    for value in values
+                )
+                shown = genl.together(*(request for pair in requests for request in pair))
+                count += sum(map(operator.ne, (s[f"{name}-threshold"] for s in shown), values))
+        return count
+
+    bench.set_server(1, upper_threshold=100_000, lower_threshold=1)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lost, ("upper", "lower"), (100_000, 1))) == [0, 0]

@@ -22,7 +22,7 @@ use crate::{
     uapi::*,
 };
 use kernel::prelude::*;
-use read::{address, limits, method, names, number, server_key, service_key, unicast, PlanChange};
+use read::{address, number, server_key, service_key, unicast, PlanChange, ServerChange};
 use write::{put_entry, put_server, put_service};
 
 operations! {
@@ -115,26 +115,24 @@ fn service_dump(dump: &mut Dump<'_>) -> Result<(), Refused> {
 fn server_new(request: Request<'_>) -> Result<(), Refused> {
     let key = server_key(&request)?;
     let address = unicast(&request, IPVS_IPSEC_A_SERVER_ADDRESS)?;
-    let method = method(&request, &key, &address, None)?;
-    let weight = number(&request, IPVS_IPSEC_A_SERVER_WEIGHT)?.unwrap_or(DEFAULT_WEIGHT);
-    let limits = limits(&request, Limits::default())?;
-    let names = names(&request, Names::default())?;
+    let server = ServerChange::of(&request)?;
+    let method = server.method(&key, &address, None)?;
+    let weight = server.weight.unwrap_or(DEFAULT_WEIGHT);
+    let limits = server.limits(Limits::default())?;
+    let names = server.names(Names::default())?;
     Ok(netns(&request).add_server(&key, address, method, weight, limits, names)?)
 }
 
 fn server_set(request: Request<'_>) -> Result<(), Refused> {
     let key = server_key(&request)?;
     let address = address(&request, IPVS_IPSEC_A_SERVER_ADDRESS)?;
-    let weight = number(&request, IPVS_IPSEC_A_SERVER_WEIGHT)?;
-    if !SERVER_SETTINGS
-        .iter()
-        .any(|kind| request.attribute(*kind).is_some())
-    {
+    let change = ServerChange::of(&request)?;
+    if change.is_none() {
         return Err(Refusal::NothingToChange.into());
     }
     netns(&request).set_server(&key, &address, |member| {
         let old = &member.server;
-        let method = method(&request, &key, &address, Some(old.method))?;
+        let method = change.method(&key, &address, Some(old.method))?;
         let server = if method == old.method {
             old.clone()
         } else {
@@ -142,29 +140,13 @@ fn server_set(request: Request<'_>) -> Result<(), Refused> {
         };
         let member = Member {
             server,
-            weight: weight.unwrap_or(member.weight),
-            names: names(&request, member.names)?,
+            weight: change.weight.unwrap_or(member.weight),
+            names: change.names(member.names)?,
         };
-        Ok((member, limits(&request, old.account.limits())?))
+        Ok((member, change.limits(old.account.limits())?))
     })?;
     Ok(())
 }
-
-/// What can be changed of a server.
-const SERVER_SETTINGS: [u32; 12] = [
-    IPVS_IPSEC_A_SERVER_METHOD,
-    IPVS_IPSEC_A_SERVER_WEIGHT,
-    IPVS_IPSEC_A_SERVER_TUNNEL_TYPE,
-    IPVS_IPSEC_A_SERVER_TUNNEL_PORT,
-    IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS,
-    IPVS_IPSEC_A_SERVER_ENCAP,
-    IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD,
-    IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD,
-    IPVS_IPSEC_A_SERVER_IKE_LABEL,
-    IPVS_IPSEC_A_SERVER_IKE_MASK,
-    IPVS_IPSEC_A_SERVER_ESP_SPI_MIN,
-    IPVS_IPSEC_A_SERVER_ESP_SPI_MAX,
-];
 
 fn server_del(request: Request<'_>) -> Result<(), Refused> {
     let key = server_key(&request)?;

@@ -11,7 +11,7 @@ use crate::{
         device::Devices,
         netfilter::{Gate, Hooks},
         pernet::{Id, PerNet},
-        rcu::Snapshot,
+        rcu::{Snapshot, Unpublished},
         time,
         work::Deferred,
         Net,
@@ -54,7 +54,7 @@ pub(crate) struct Netns {
 struct Changes {
     /// How many there were.
     count: u32,
-    /// There since the first service of IPv6 was added.
+    /// There while there is a service of IPv6.
     defrag: Option<defrag::Ipv6>,
 }
 
@@ -108,11 +108,15 @@ impl Netns {
     /// Adds a service.
     pub(crate) fn add_service(&self, net: Net<'_>, key: Key, plan: Plan) -> Result<(), Refusal> {
         self.change(|services, changes| {
-            let services = services.with(Service::new(key, plan)?)?;
-            if key.family() == Family::V6 && changes.defrag.is_none() {
-                changes.defrag = Some(defrag::Ipv6::enable(net)?);
-            }
-            self.publish(services)
+            let services = Unpublished::new(services.with(Service::new(key, plan)?)?)?;
+            let wants_defrag = services.has_family(Family::V6) && changes.defrag.is_none();
+            let defrag = wants_defrag
+                .then(|| defrag::Ipv6::enable(net))
+                .transpose()?;
+            Ok(|changes: &mut Changes| {
+                changes.defrag = changes.defrag.take().or(defrag);
+                self.publish(services, changes);
+            })
         })
     }
 
@@ -124,31 +128,38 @@ impl Netns {
     ) -> Result<(), Refusal> {
         self.change_roster(key, |service, roster| {
             let plan = change(&roster.plan);
-            let room = Room::new(plan.soft)?;
-            let changed = roster.with_plan(plan)?;
-            if plan.soft != roster.plan.soft {
-                service.common.soft.set_limit(plan.soft, room);
-            }
-            Ok(changed)
+            let is_other = plan.soft != roster.plan.soft;
+            let room = is_other.then(|| Room::new(plan.soft)).transpose()?;
+            let common = service.common.clone();
+            let also = move || {
+                if let Some(room) = room {
+                    common.soft.set_limit(plan.soft, room);
+                }
+            };
+            Ok((roster.with_plan(plan)?, also))
         })
     }
 
     /// Removes a service, its servers and their entries.
     pub(crate) fn remove_service(&self, key: &Key) -> Result<(), Refusal> {
         self.change(|services, _| {
-            let service = services.find(key).ok_or(Refusal::NoSuchService)?;
-            self.publish(services.without(key)?)?;
-            self.bury(service);
-            Ok(())
+            let service = services.find(key).ok_or(Refusal::NoSuchService)?.clone();
+            let services = Unpublished::new(services.without(key)?)?;
+            Ok(move |changes: &mut Changes| {
+                self.publish(services, changes);
+                self.bury(&service);
+            })
         })
     }
 
     /// Removes all services.
     pub(crate) fn flush(&self) -> Result<(), Refusal> {
         self.change(|services, _| {
-            self.publish(Services::none())?;
-            services.iter().for_each(|service| self.bury(service));
-            Ok(())
+            let none = Unpublished::new(Services::none())?;
+            Ok(move |changes: &mut Changes| {
+                self.publish(none, changes);
+                services.iter().for_each(|service| self.bury(service));
+            })
         })
     }
 
@@ -169,11 +180,12 @@ impl Netns {
             let server = Server::new(address, method, service.common.clone());
             let server = server.map_err(|_| Refusal::NoMemory)?;
             server.account.set_limits(limits);
-            roster.with(Member {
+            let member = Member {
                 server,
                 weight,
                 names,
-            })
+            };
+            Ok((roster.with(member)?, || {}))
         })
     }
 
@@ -184,36 +196,27 @@ impl Netns {
         address: &Addr,
         change: impl FnOnce(&Member) -> Result<(Member, Limits), Refusal>,
     ) -> Result<(), Refusal> {
-        let mut changed = None;
         self.change_roster(key, |_, roster| {
             let (member, limits) = change(roster.member(address)?)?;
-            changed = Some((member.server.account.clone(), limits));
-            roster.with_member(roster.place(address)?, member)
-        })?;
-        if let Some((account, limits)) = changed {
-            account.set_limits(limits);
-        }
-        Ok(())
+            let account = member.server.account.clone();
+            let roster = roster.with_member(roster.place(address)?, member)?;
+            Ok((roster, move || account.set_limits(limits)))
+        })
     }
 
     /// Removes a server. Its entries go at once or live on, as the settings say.
     pub(crate) fn remove_server(&self, key: &Key, address: &Addr) -> Result<(), Refusal> {
         let with_entries = self.settings.expires_with_server();
-        let mut removed = None;
         self.change_roster(key, |_, roster| {
             let account = roster.member(address)?.server.account.clone();
-            removed = Some(account.clone());
             let roster = roster.without(roster.place(address)?)?;
-            if with_entries {
-                Ok(roster)
+            let roster = if with_entries {
+                roster
             } else {
-                roster.with_retired(account)
-            }
-        })?;
-        if let Some(account) = removed {
-            self.retire(&account, with_entries);
-        }
-        Ok(())
+                roster.with_retired(account.clone())?
+            };
+            Ok((roster, move || self.retire(&account, with_entries)))
+        })
     }
 
     /// Has established flows that come in by a device take the fast path. Sleeps.
@@ -235,34 +238,50 @@ impl Netns {
         self.devices.get(place)
     }
 
-    /// Changes the configuration, one at a time. If it is refused nothing has changed.
-    fn change(
+    /// Changes the configuration, one at a time: every change comes by here.
+    ///
+    /// `prepare` checks the change and makes all that it needs, from the services as of now; it may
+    /// fail, and drops what it has made. What it returns publishes the change, and cannot fail. So
+    /// what is refused has changed nothing, and nobody sees half a change.
+    ///
+    /// A step that has effects elsewhere, and may fail, is the last of `prepare`. Where there are
+    /// two, dropping what the first has made undoes it.
+    fn change<P: FnOnce(&mut Changes)>(
         &self,
-        change: impl FnOnce(&Services, &mut Changes) -> Result<(), Refusal>,
+        prepare: impl FnOnce(Snapshot<Services>, &Changes) -> Result<P, Refusal>,
     ) -> Result<(), Refusal> {
         let mut changes = self.changes.lock();
-        change(&self.services.snapshot(), &mut changes)?;
+        let publish = prepare(self.services.snapshot(), &changes)?;
+        publish(&mut changes);
         changes.count = changes.count.wrapping_add(1);
         Ok(())
     }
 
-    /// Changes plan or servers of a service.
-    fn change_roster(
+    /// Changes plan or servers of a service. `prepare` returns them, and what is published with them.
+    fn change_roster<P: FnOnce()>(
         &self,
         key: &Key,
-        change: impl FnOnce(&Service, &Roster) -> Result<Roster, Refusal>,
+        prepare: impl FnOnce(&Service, &Roster) -> Result<(Roster, P), Refusal>,
     ) -> Result<(), Refusal> {
         self.change(|services, _| {
-            let service = services.find(key).ok_or(Refusal::NoSuchService)?;
-            service.set_roster(change(service, &service.snapshot())?)
+            let service = services.find(key).ok_or(Refusal::NoSuchService)?.clone();
+            let (roster, also) = prepare(&service, &service.snapshot())?;
+            let roster = Unpublished::new(roster)?;
+            Ok(move |_: &mut Changes| {
+                service.set_roster(roster);
+                also();
+            })
         })
     }
 
     /// Has packets find other services.
-    fn publish(&self, services: Services) -> Result<(), Refusal> {
-        self.services.replace(Snapshot::new(services)?);
+    fn publish(&self, services: Unpublished<Services>, changes: &mut Changes) {
+        let has_v6 = services.has_family(Family::V6);
+        self.services.replace(services);
         self.services.arm(time::from_seconds(Rates::PERIOD));
-        Ok(())
+        if !has_v6 {
+            changes.defrag = None;
+        }
     }
 
     /// Ends the entries of a service that packets no longer find.

@@ -17,7 +17,7 @@ use crate::{
     ike::state::State,
     kapi::{
         netfilter::Reach,
-        rcu::{Cell, Guard, Snapshot},
+        rcu::{Cell, Guard, Snapshot, Unpublished},
         skb::Packet,
         time,
         work::Task,
@@ -366,12 +366,10 @@ impl Service {
     }
 
     /// Replaces plan and servers.
-    pub(crate) fn set_roster(&self, roster: Roster) -> Result<(), Refusal> {
+    pub(crate) fn set_roster(&self, roster: Unpublished<Roster>) {
         let is_express = matches!(self.key, Key::Address(_)) && roster.directory.is_empty();
-        let roster = Snapshot::new(roster)?;
         self.common.express.store(is_express, Relaxed);
         self.roster.replace(roster);
-        Ok(())
     }
 
     /// Chooses the server for a new initiator.
@@ -424,6 +422,11 @@ impl Services {
     #[inline]
     pub(crate) fn has_marks(&self) -> bool {
         self.has_marks
+    }
+
+    /// Whether there is a service of this family.
+    pub(crate) fn has_family(&self, family: Family) -> bool {
+        self.iter().any(|service| service.key.family() == family)
     }
 
     /// The service with this key.

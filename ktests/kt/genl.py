@@ -324,6 +324,27 @@ class Genl:
         answers = self.call(op, encode(group, **values))
         return decode(group, answers[0]) if answers else None
 
+    def together(self, *requests: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Well-formed operations in one datagram, so that the kernel does them at one go; answers."""
+        self.family = self.family or self.find_family()
+        datagram, first = b"", self._sequence + 1
+        for op, values in requests:
+            self._sequence += 1
+            attributes = encode(spec()["op_set"][op], **values)
+            length = 20 + len(attributes)
+            flags = NLM_F_REQUEST | NLM_F_ACK
+            datagram += struct.pack("=IHHII", length, self.family, flags, self._sequence, 0)
+            datagram += struct.pack("=BBH", spec()["ops"][op], 1, 0) + attributes
+        self.sock.send(datagram)
+        last, answers = self._sequence, []
+        for self._sequence, (op, _) in enumerate(requests, first):
+            some: list[bytes] = []
+            while not self._take(self.sock.recv(1 << 17), some):
+                pass
+            answers += [decode(spec()["op_set"][op], answer) for answer in some]
+        assert self._sequence == last
+        return answers
+
     def dump(self, op: str, **values: Any) -> list[dict[str, Any]]:
         """A well-formed dump; once more when the table changed meanwhile."""
         group = spec()["op_set"][op]

@@ -37,9 +37,10 @@ def loaded() -> bool:
     return Path("/sys/module", NAME).is_dir()
 
 
-def users() -> int:
-    """How many references hold it."""
-    return int(Path("/sys/module", NAME, "refcnt").read_text(encoding="ascii"))
+def users(name: str = NAME) -> int:
+    """How many references hold a module, which may not be loaded."""
+    count = Path("/sys/module", name, "refcnt")
+    return int(count.read_text(encoding="ascii")) if count.exists() else 0
 
 
 def load() -> None:

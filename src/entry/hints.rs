@@ -6,7 +6,7 @@
 
 use crate::kapi::{
     once,
-    rcu::{Cell, Guard, Snapshot},
+    rcu::{Cell, Guard, Unpublished},
     work::breathe,
 };
 use kernel::{
@@ -128,7 +128,7 @@ impl Hints {
         }
         let new = || {
             let size = wanted.checked_mul(2)?.checked_next_power_of_two()?;
-            Snapshot::new(empty(size.max(LEAST)).ok()?).ok()
+            Unpublished::new(empty(size.max(LEAST)).ok()?).ok()
         };
         // Without the memory for it, those which there are have to do.
         let Some(new) = new() else {

@@ -14,7 +14,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Full},
-        Arc, ArcBorrow,
+        Arc, ArcBorrow, UniqueArc,
     },
     types::Opaque,
 };
@@ -101,19 +101,31 @@ struct Inner<T> {
     value: T,
 }
 
-/// A value for a [`Cell`], or out of one. Whoever has it may keep it.
-pub(crate) struct Snapshot<T>(Arc<Inner<T>>);
+/// A value for a [`Cell`], which nobody else has. What came out of a cell cannot go into one again:
+/// its head is RCU's from the time when the cell gives it up.
+pub(crate) struct Unpublished<T>(UniqueArc<Inner<T>>);
 
-impl<T> Snapshot<T> {
+impl<T> Unpublished<T> {
     /// Allocates for `value`. Sleeps.
     pub(crate) fn new(value: T) -> Result<Self, AllocError> {
         let inner = Inner {
             head: Head::new(),
             value,
         };
-        Arc::new(inner, GFP_KERNEL).map(Snapshot)
+        UniqueArc::new(inner, GFP_KERNEL).map(Unpublished)
     }
 }
+
+impl<T> Deref for Unpublished<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.value
+    }
+}
+
+/// A value out of a [`Cell`]. Whoever has it may keep it.
+pub(crate) struct Snapshot<T>(Arc<Inner<T>>);
 
 impl<T> Deref for Snapshot<T> {
     type Target = T;
@@ -134,7 +146,7 @@ impl<T: Send + Sync + 'static> Cell<T> {
     /// A cell that holds `value`. Sleeps.
     pub(crate) fn new(value: T) -> Result<Self, AllocError> {
         // INVARIANT: The pointer comes out of an `Arc` that becomes ours.
-        Ok(Cell(Atomic::new(Self::release(Snapshot::new(value)?))))
+        Ok(Cell(Atomic::new(Self::release(Unpublished::new(value)?))))
     }
 
     /// The value as of now, for as long as the guard lives.
@@ -159,16 +171,17 @@ impl<T: Send + Sync + 'static> Cell<T> {
     }
 
     /// Puts `value` in the place of the old one, which is dropped after a grace period.
-    pub(crate) fn replace(&self, value: Snapshot<T>) {
+    pub(crate) fn replace(&self, value: Unpublished<T>) {
         // ORDERING: Publishes the value to the loads in `read` and `snapshot`.
         let old = self.0.xchg(Self::release(value), Full);
         // SAFETY: By the type invariant the reference to `old` is ours, and the exchange has made
-        // it this call's. A value is in one cell at most, once: its head is free.
+        // it this call's. What a cell holds was unpublished before: it is in this cell only, once, and
+        // its head is free.
         unsafe { bindings::call_rcu((*old).head.0.get(), Some(drop_reference::<T>)) };
     }
 
-    fn release(value: Snapshot<T>) -> *mut Inner<T> {
-        Arc::into_raw(value.0).cast_mut()
+    fn release(value: Unpublished<T>) -> *mut Inner<T> {
+        Arc::into_raw(Arc::from(value.0)).cast_mut()
     }
 }
 

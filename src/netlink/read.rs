@@ -171,114 +171,168 @@ fn scheduler(request: &Request<'_>) -> Result<Option<&'static dyn Scheduler>, Re
         .ok_or(Refusal::UnknownScheduler)
 }
 
-/// How packets shall reach the server of this address: what a request says, and for the rest what
-/// was before.
-pub(super) fn method(
-    request: &Request<'_>,
-    service: &Key,
-    address: &Addr,
-    old: Option<Method>,
-) -> Result<Method, Refusal> {
-    let old_kind = match old {
-        Some(Method::Nat { .. }) => IPVS_IPSEC_METHOD_NAT,
-        Some(Method::Local) => IPVS_IPSEC_METHOD_LOCAL,
-        Some(Method::Tun(_)) => IPVS_IPSEC_METHOD_TUN,
-        Some(Method::Dr) | None => IPVS_IPSEC_METHOD_DR,
-    };
-    let kind = number(request, IPVS_IPSEC_A_SERVER_METHOD)?.unwrap_or(old_kind);
-    for tunnel in [
-        IPVS_IPSEC_A_SERVER_TUNNEL_TYPE,
-        IPVS_IPSEC_A_SERVER_TUNNEL_PORT,
-        IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS,
-    ] {
-        if kind != IPVS_IPSEC_METHOD_TUN && request.attribute(tunnel).is_some() {
-            return Err(Refusal::NotATunnel(tunnel));
+/// What is to be changed of a server, or is to be set of a new one.
+pub(super) struct ServerChange {
+    method: Option<u32>,
+    encap: Option<bool>,
+    tunnel: Option<u32>,
+    port: Option<u16>,
+    checksum: Option<bool>,
+    /// The weight.
+    pub(super) weight: Option<u32>,
+    upper: Option<u32>,
+    lower: Option<u32>,
+    label: Option<u64>,
+    mask: Option<u64>,
+    spi_min: Option<u32>,
+    spi_max: Option<u32>,
+}
+
+impl ServerChange {
+    /// What a request says.
+    pub(super) fn of(request: &Request<'_>) -> Result<Self, Refusal> {
+        let flags = number(request, IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS)?;
+        Ok(ServerChange {
+            method: number(request, IPVS_IPSEC_A_SERVER_METHOD)?,
+            encap: number(request, IPVS_IPSEC_A_SERVER_ENCAP)?.map(|encap| encap != 0),
+            tunnel: number(request, IPVS_IPSEC_A_SERVER_TUNNEL_TYPE)?,
+            port: port(request, IPVS_IPSEC_A_SERVER_TUNNEL_PORT)?,
+            checksum: flags.map(|flags| flags & IPVS_IPSEC_TUNNEL_FLAGS_CSUM != 0),
+            weight: number(request, IPVS_IPSEC_A_SERVER_WEIGHT)?,
+            upper: number(request, IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD)?,
+            lower: number(request, IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD)?,
+            label: wide_number(request, IPVS_IPSEC_A_SERVER_IKE_LABEL)?,
+            mask: wide_number(request, IPVS_IPSEC_A_SERVER_IKE_MASK)?,
+            spi_min: number(request, IPVS_IPSEC_A_SERVER_ESP_SPI_MIN)?,
+            spi_max: number(request, IPVS_IPSEC_A_SERVER_ESP_SPI_MAX)?,
+        })
+    }
+
+    /// Whether nothing is to be changed.
+    pub(super) fn is_none(&self) -> bool {
+        let numbers = [
+            self.method,
+            self.tunnel,
+            self.weight,
+            self.upper,
+            self.lower,
+            self.spi_min,
+            self.spi_max,
+        ];
+        numbers.iter().all(Option::is_none)
+            && [self.encap, self.checksum].iter().all(Option::is_none)
+            && [self.label, self.mask].iter().all(Option::is_none)
+            && self.port.is_none()
+    }
+
+    /// How packets shall reach the server of this address, which they reached by `old` before.
+    pub(super) fn method(
+        &self,
+        service: &Key,
+        address: &Addr,
+        old: Option<Method>,
+    ) -> Result<Method, Refusal> {
+        let old_kind = match old {
+            Some(Method::Nat { .. }) => IPVS_IPSEC_METHOD_NAT,
+            Some(Method::Local) => IPVS_IPSEC_METHOD_LOCAL,
+            Some(Method::Tun(_)) => IPVS_IPSEC_METHOD_TUN,
+            Some(Method::Dr) | None => IPVS_IPSEC_METHOD_DR,
+        };
+        let kind = self.method.unwrap_or(old_kind);
+        for (tunnel, is_set) in [
+            (IPVS_IPSEC_A_SERVER_TUNNEL_TYPE, self.tunnel.is_some()),
+            (IPVS_IPSEC_A_SERVER_TUNNEL_PORT, self.port.is_some()),
+            (IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS, self.checksum.is_some()),
+        ] {
+            if kind != IPVS_IPSEC_METHOD_TUN && is_set {
+                return Err(Refusal::NotATunnel(tunnel));
+            }
+        }
+        if kind != IPVS_IPSEC_METHOD_NAT && self.encap == Some(true) {
+            return Err(Refusal::EncapWithoutNat);
+        }
+        if kind != IPVS_IPSEC_METHOD_LOCAL && *service == Key::Address(*address) {
+            return Err(Refusal::ServerIsService);
+        }
+        if kind != IPVS_IPSEC_METHOD_TUN && service.family() != address.family() {
+            return Err(Refusal::OtherFamily);
+        }
+        match (kind, old) {
+            (IPVS_IPSEC_METHOD_NAT, Some(Method::Nat { encap: old })) => Ok(Method::Nat {
+                encap: self.encap.unwrap_or(old),
+            }),
+            (IPVS_IPSEC_METHOD_NAT, _) => Ok(Method::Nat {
+                encap: self.encap.unwrap_or(false),
+            }),
+            (IPVS_IPSEC_METHOD_LOCAL, _) => Ok(Method::Local),
+            (IPVS_IPSEC_METHOD_TUN, Some(Method::Tun(old))) => self.shim(old).map(Method::Tun),
+            (IPVS_IPSEC_METHOD_TUN, _) => self.shim(Shim::None).map(Method::Tun),
+            (IPVS_IPSEC_METHOD_DR, _) => Ok(Method::Dr),
+            _ => Err(Refusal::UnknownMethod),
         }
     }
-    let encap = number(request, IPVS_IPSEC_A_SERVER_ENCAP)?.map(|encap| encap != 0);
-    if kind != IPVS_IPSEC_METHOD_NAT && encap == Some(true) {
-        return Err(Refusal::EncapWithoutNat);
+
+    fn shim(&self, old: Shim) -> Result<Shim, Refusal> {
+        let (old_kind, old_port, old_checksum) = match old {
+            Shim::None => (IPVS_IPSEC_TUNNEL_TYPE_IPIP, DEFAULT_TUNNEL_PORT, false),
+            Shim::Gre { checksum } => (IPVS_IPSEC_TUNNEL_TYPE_GRE, DEFAULT_TUNNEL_PORT, checksum),
+            Shim::Gue { port, checksum } => (IPVS_IPSEC_TUNNEL_TYPE_GUE, port, checksum),
+        };
+        let port = self.port.unwrap_or(old_port);
+        let checksum = self.checksum.unwrap_or(old_checksum);
+        let kind = self.tunnel.unwrap_or(old_kind);
+        if self.port.is_some() && kind != IPVS_IPSEC_TUNNEL_TYPE_GUE {
+            return Err(Refusal::PortWithoutGue);
+        }
+        if self.checksum == Some(true) && kind == IPVS_IPSEC_TUNNEL_TYPE_IPIP {
+            return Err(Refusal::ChecksumInIpip);
+        }
+        match kind {
+            IPVS_IPSEC_TUNNEL_TYPE_IPIP => Ok(Shim::None),
+            IPVS_IPSEC_TUNNEL_TYPE_GRE => Ok(Shim::Gre { checksum }),
+            IPVS_IPSEC_TUNNEL_TYPE_GUE => Ok(Shim::Gue { port, checksum }),
+            _ => Err(Refusal::UnknownTunnel),
+        }
     }
-    if kind != IPVS_IPSEC_METHOD_LOCAL && *service == Key::Address(*address) {
-        return Err(Refusal::ServerIsService);
+
+    /// How many entries the server shall have.
+    pub(super) fn limits(&self, old: Limits) -> Result<Limits, Refusal> {
+        let upper = self.upper.unwrap_or(old.upper);
+        let lower = self.lower.unwrap_or(old.lower);
+        if lower > upper {
+            return Err(Refusal::Thresholds);
+        }
+        Ok(Limits { upper, lower })
     }
-    if kind != IPVS_IPSEC_METHOD_TUN && service.family() != address.family() {
-        return Err(Refusal::OtherFamily);
-    }
-    match (kind, old) {
-        (IPVS_IPSEC_METHOD_NAT, Some(Method::Nat { encap: old })) => Ok(Method::Nat {
-            encap: encap.unwrap_or(old),
-        }),
-        (IPVS_IPSEC_METHOD_NAT, _) => Ok(Method::Nat {
-            encap: encap.unwrap_or(false),
-        }),
-        (IPVS_IPSEC_METHOD_LOCAL, _) => Ok(Method::Local),
-        (IPVS_IPSEC_METHOD_TUN, Some(Method::Tun(old))) => tunnel(request, old).map(Method::Tun),
-        (IPVS_IPSEC_METHOD_TUN, _) => tunnel(request, Shim::None).map(Method::Tun),
-        (IPVS_IPSEC_METHOD_DR, _) => Ok(Method::Dr),
-        _ => Err(Refusal::UnknownMethod),
+
+    /// Which SPIs the server chooses.
+    pub(super) fn names(&self, old: Names) -> Result<Names, Refusal> {
+        let (old_label, old_mask) = old.ike.map_or((0, 0), |ike| (ike.value(), ike.mask()));
+        let label = self.label.unwrap_or(old_label);
+        let mask = self.mask.unwrap_or(old_mask);
+        let ike = match (label, mask) {
+            (0, 0) => None,
+            _ => Some(Label::new(label, mask).ok_or(Refusal::NotALabel)?),
+        };
+        let (old_min, old_max) = old.esp.map_or((0, 0), |esp| (esp.first(), esp.last()));
+        let min = self.spi_min.unwrap_or(old_min);
+        let max = self.spi_max.unwrap_or(old_max);
+        let esp = match (min, max) {
+            (0, 0) => None,
+            _ => Some(Range::new(min, max).ok_or(Refusal::NotARange)?),
+        };
+        Ok(Names { ike, esp })
     }
 }
 
-fn tunnel(request: &Request<'_>, old: Shim) -> Result<Shim, Refusal> {
-    let (old_kind, old_port, old_checksum) = match old {
-        Shim::None => (IPVS_IPSEC_TUNNEL_TYPE_IPIP, DEFAULT_TUNNEL_PORT, false),
-        Shim::Gre { checksum } => (IPVS_IPSEC_TUNNEL_TYPE_GRE, DEFAULT_TUNNEL_PORT, checksum),
-        Shim::Gue { port, checksum } => (IPVS_IPSEC_TUNNEL_TYPE_GUE, port, checksum),
-    };
-    let port = match request.attribute(IPVS_IPSEC_A_SERVER_TUNNEL_PORT) {
-        None => old_port,
-        Some([0, 0]) => return Err(Refusal::NotAPort(IPVS_IPSEC_A_SERVER_TUNNEL_PORT)),
-        Some(bytes) => bytes
-            .try_into()
-            .map(u16::from_be_bytes)
-            .map_err(|_| Refusal::NotAPort(IPVS_IPSEC_A_SERVER_TUNNEL_PORT))?,
-    };
-    let flags = number(request, IPVS_IPSEC_A_SERVER_TUNNEL_FLAGS)?;
-    let checksum = flags.map_or(old_checksum, |flags| {
-        flags & IPVS_IPSEC_TUNNEL_FLAGS_CSUM != 0
-    });
-    let kind = number(request, IPVS_IPSEC_A_SERVER_TUNNEL_TYPE)?.unwrap_or(old_kind);
-    let has_port = request.attribute(IPVS_IPSEC_A_SERVER_TUNNEL_PORT).is_some();
-    if has_port && kind != IPVS_IPSEC_TUNNEL_TYPE_GUE {
-        return Err(Refusal::PortWithoutGue);
+/// A port in network byte order, which need not be there.
+fn port(request: &Request<'_>, kind: u32) -> Result<Option<u16>, Refusal> {
+    match request.attribute(kind) {
+        None => Ok(None),
+        Some([0, 0]) => Err(Refusal::NotAPort(kind)),
+        Some(bytes) => match bytes.try_into() {
+            Ok(bytes) => Ok(Some(u16::from_be_bytes(bytes))),
+            Err(_) => Err(Refusal::NotAPort(kind)),
+        },
     }
-    if flags.is_some() && checksum && kind == IPVS_IPSEC_TUNNEL_TYPE_IPIP {
-        return Err(Refusal::ChecksumInIpip);
-    }
-    match kind {
-        IPVS_IPSEC_TUNNEL_TYPE_IPIP => Ok(Shim::None),
-        IPVS_IPSEC_TUNNEL_TYPE_GRE => Ok(Shim::Gre { checksum }),
-        IPVS_IPSEC_TUNNEL_TYPE_GUE => Ok(Shim::Gue { port, checksum }),
-        _ => Err(Refusal::UnknownTunnel),
-    }
-}
-
-/// How many entries a server shall have: what a request says, and for the rest what was before.
-pub(super) fn limits(request: &Request<'_>, old: Limits) -> Result<Limits, Refusal> {
-    let upper = number(request, IPVS_IPSEC_A_SERVER_UPPER_THRESHOLD)?.unwrap_or(old.upper);
-    let lower = number(request, IPVS_IPSEC_A_SERVER_LOWER_THRESHOLD)?.unwrap_or(old.lower);
-    if lower > upper {
-        return Err(Refusal::Thresholds);
-    }
-    Ok(Limits { upper, lower })
-}
-
-/// Which SPIs a server chooses: what a request says, and for the rest what was before.
-pub(super) fn names(request: &Request<'_>, old: Names) -> Result<Names, Refusal> {
-    let (old_label, old_mask) = old.ike.map_or((0, 0), |ike| (ike.value(), ike.mask()));
-    let label = wide_number(request, IPVS_IPSEC_A_SERVER_IKE_LABEL)?.unwrap_or(old_label);
-    let mask = wide_number(request, IPVS_IPSEC_A_SERVER_IKE_MASK)?.unwrap_or(old_mask);
-    let ike = match (label, mask) {
-        (0, 0) => None,
-        _ => Some(Label::new(label, mask).ok_or(Refusal::NotALabel)?),
-    };
-    let (old_min, old_max) = old.esp.map_or((0, 0), |esp| (esp.first(), esp.last()));
-    let min = number(request, IPVS_IPSEC_A_SERVER_ESP_SPI_MIN)?.unwrap_or(old_min);
-    let max = number(request, IPVS_IPSEC_A_SERVER_ESP_SPI_MAX)?.unwrap_or(old_max);
-    let esp = match (min, max) {
-        (0, 0) => None,
-        _ => Some(Range::new(min, max).ok_or(Refusal::NotARange)?),
-    };
-    Ok(Names { ike, esp })
 }

@@ -10,7 +10,7 @@ use crate::{
     addr::Addr,
     error::Refusal,
     ike::state::State,
-    kapi::rcu::{Barrier, Guard},
+    kapi::rcu::{Barrier, Guard, Unpublished},
     proto::Traffic,
     sched::{self, Options},
     server::{Limits, Method, Server},
@@ -65,7 +65,9 @@ mod tests {
     }
 
     fn add(service: &Service, member: Member) -> Result {
-        changed(service.set_roster(changed(service.snapshot().with(member))?))
+        let roster = changed(service.snapshot().with(member))?;
+        service.set_roster(Unpublished::new(roster)?);
+        Ok(())
     }
 
     fn choose(service: &Service) -> Option<Arc<Server>> {

@@ -3,7 +3,7 @@
 //! Unit tests of cells and snapshots, which need a kernel: KUnit runs them when the module is
 //! loaded.
 
-use super::{Barrier, Cell, Guard, Snapshot};
+use super::{Barrier, Cell, Guard, Unpublished};
 use kernel::{
     prelude::*,
     sync::{
@@ -35,7 +35,7 @@ mod tests {
         let alive = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         let cell = Cell::new(number(1, &alive))?;
         let snapshot = cell.snapshot();
-        cell.replace(Snapshot::new(number(2, &alive))?);
+        cell.replace(Unpublished::new(number(2, &alive))?);
         drop(Barrier);
         assert_eq!(snapshot.0.value.0, 1);
         assert_eq!(cell.read(&Guard::new()).0, 2);
@@ -51,7 +51,7 @@ mod tests {
     fn a_reader_keeps_what_it_reads() -> Result {
         let alive = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         let cell = Cell::new(number(1, &alive))?;
-        let next = Snapshot::new(number(2, &alive))?;
+        let next = Unpublished::new(number(2, &alive))?;
         {
             let guard = Guard::new();
             let old = cell.read(&guard);
