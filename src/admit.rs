@@ -13,7 +13,7 @@ use crate::{
         header::Header,
         state::{Event, Outcome, State},
     },
-    kapi::{netfilter::Reach, rcu::Guard, table::Inserted, time},
+    kapi::{rcu::Guard, table::Inserted, time},
     netns::Netns,
     proto::{Ports, Segment, Traffic},
     reason::Reason,
@@ -22,20 +22,6 @@ use crate::{
     stats::Event as Counted,
 };
 use kernel::sync::Arc;
-
-/// Why a packet does not pass.
-pub(crate) enum Stop {
-    /// It is to be dropped.
-    Drop(Reason),
-    /// It would make an entry before hooks reach as far as answers of its server may come.
-    Wait(Reach),
-}
-
-impl From<Reason> for Stop {
-    fn from(reason: Reason) -> Self {
-        Stop::Drop(reason)
-    }
-}
 
 /// A packet at the door.
 struct Arrival<'g> {
@@ -57,7 +43,7 @@ pub(crate) fn admit<'g>(
     service: &'g Service,
     (client, vip): (Addr, Addr),
     traffic: &Traffic,
-) -> Result<&'g Arc<Server>, Stop> {
+) -> Result<&'g Arc<Server>, Reason> {
     let arrival = Arrival {
         netns,
         guard,
@@ -86,8 +72,8 @@ pub(crate) fn admit<'g>(
     };
     match arrival.advance(entry, event, traffic) {
         Outcome::Restart(_) | Outcome::Forward => {}
-        Outcome::Drop if event == Event::IkeUnproved => return Err(Reason::IkeResponderSpi.into()),
-        Outcome::Drop => return Err(Reason::NotEstablished.into()),
+        Outcome::Drop if event == Event::IkeUnproved => return Err(Reason::IkeResponderSpi),
+        Outcome::Drop => return Err(Reason::NotEstablished),
     }
     Ok(&entry.server)
 }
@@ -136,10 +122,7 @@ impl<'g> Arrival<'g> {
     /// A packet whose SPI names `server`, where it goes without an entry too; but its answers must
     /// find one where addresses are translated. What it proves for its entry it proves as ever.
     #[inline(never)]
-    fn named(&self, server: &'g Arc<Server>, traffic: &Traffic) -> Result<&'g Arc<Server>, Stop> {
-        if server.is_translated() {
-            self.ready(server.reach())?;
-        }
+    fn named(&self, server: &'g Arc<Server>, traffic: &Traffic) -> Result<&'g Arc<Server>, Reason> {
         self.netns.stats.count(Counted::Named);
         let ports = match traffic {
             Traffic::Ike(ports, _) | Traffic::EspInUdp(ports, _) | Traffic::Keepalive(ports) => {
@@ -231,7 +214,7 @@ impl<'g> Arrival<'g> {
     /// The entry for an IKE message, and what the message is for it. What its SPI says goes before
     /// what its flow says: the flow may have had another IKE SA before.
     #[inline(never)]
-    fn ike(&self, ports: &Ports, header: &Header) -> Result<(&'g EntryNode, Event), Stop> {
+    fn ike(&self, ports: &Ports, header: &Header) -> Result<(&'g EntryNode, Event), Reason> {
         let own = self.sought(ports);
         let known = self.find(&own);
         if let Some(entry) = known {
@@ -257,7 +240,6 @@ impl<'g> Arrival<'g> {
             (Some(entry), other) => Ok((entry, other.unwrap_or(entry).on_ike(header))),
             (None, Some(other)) => self.inherit((ports, &own), (header, origin), other),
             (None, None) if header.is_first() || self.netns.settings.is_sloppy() => {
-                self.ready(self.roster.reach)?;
                 let binding = match self.neighbour(ports) {
                     Some(binding) => binding,
                     None => self.schedule(ports)?,
@@ -273,7 +255,7 @@ impl<'g> Arrival<'g> {
                 };
                 Ok((entry, event))
             }
-            (None, None) => Err(Reason::IkeNoEntry.into()),
+            (None, None) => Err(Reason::IkeNoEntry),
         }
     }
 
@@ -285,7 +267,7 @@ impl<'g> Arrival<'g> {
         (ports, own): (&Ports, &Sought),
         (header, origin): (&Header, Origin<'_>),
         other: &'g EntryNode,
-    ) -> Result<(&'g EntryNode, Event), Stop> {
+    ) -> Result<(&'g EntryNode, Event), Reason> {
         let state = other.state(self.now).unwrap_or(State::Initial);
         let event = other.on_ike(header);
         let is_unproved = match state {
@@ -293,7 +275,7 @@ impl<'g> Arrival<'g> {
             State::Established => !other.may_own(header),
         };
         if is_unproved {
-            return Err(Reason::IkeResponderSpi.into());
+            return Err(Reason::IkeResponderSpi);
         }
         let proved = other.client() == self.client || !header.is_first();
         let state = match event {
@@ -312,7 +294,7 @@ impl<'g> Arrival<'g> {
 
     /// The entry for ESP in UDP.
     #[inline]
-    fn esp_in_udp(&self, ports: &Ports, spi: u32) -> Result<&'g EntryNode, Stop> {
+    fn esp_in_udp(&self, ports: &Ports, spi: u32) -> Result<&'g EntryNode, Reason> {
         let own = self.sought(ports);
         match self.find(&own) {
             Some(entry) => Ok(entry),
@@ -324,7 +306,7 @@ impl<'g> Arrival<'g> {
     /// or its address tells where it belongs. That is initial until IKE from there proves more, so
     /// that whoever knows an SPI cannot fill the table.
     #[cold]
-    fn moved(&self, own: &Sought, spi: u32) -> Result<&'g EntryNode, Stop> {
+    fn moved(&self, own: &Sought, spi: u32) -> Result<&'g EntryNode, Reason> {
         let (entries, guard) = (self.entries(), self.guard);
         let other = entries
             .by_esp(guard, &self.vip, spi, self.now)
@@ -339,19 +321,18 @@ impl<'g> Arrival<'g> {
     /// is for it. The server has proved the initiator's address by the time it speaks IKE, whether
     /// its replies are seen or not.
     #[inline(never)]
-    fn tcp(&self, ports: &Ports, segment: &Segment) -> Result<(&'g EntryNode, Event), Stop> {
+    fn tcp(&self, ports: &Ports, segment: &Segment) -> Result<(&'g EntryNode, Event), Reason> {
         let own = self.sought(ports);
         let entry = match self.find(&own) {
             Some(entry) => entry,
             None if segment.begins => {
-                self.ready(self.roster.reach)?;
                 let binding = match self.related() {
                     Some(other) => other.binding(),
                     None => self.schedule(ports)?,
                 };
                 self.make(&own, Origin::Connection, binding, State::Initial)?
             }
-            None => return Err(Reason::TcpNoEntry.into()),
+            None => return Err(Reason::TcpNoEntry),
         };
         let event = match &segment.message {
             Some(header) => Event::ike(header, entry.learnt(header), false),
@@ -359,16 +340,6 @@ impl<'g> Arrival<'g> {
             None => Event::Keepalive,
         };
         Ok((entry, event))
-    }
-
-    /// Asked before anything is done for a new entry: whether hooks reach as far as answers may come.
-    #[inline]
-    fn ready(&self, reach: Reach) -> Result<(), Stop> {
-        if self.netns.hooks.is_open(self.guard, reach) {
-            Ok(())
-        } else {
-            Err(Stop::Wait(reach))
-        }
     }
 
     /// The server that persistence or the scheduler chooses for a new initiator.
@@ -423,9 +394,7 @@ impl<'g> Arrival<'g> {
         origin: Origin<'_>,
         binding: Binding<'_>,
         state: State,
-    ) -> Result<&'g EntryNode, Stop> {
-        // Persistence may tie an initiator to a server that the service has no more.
-        self.ready(binding.server.reach())?;
+    ) -> Result<&'g EntryNode, Reason> {
         let clock = (state, self.now, self.deadline(state));
         match self
             .entries()

@@ -12,7 +12,6 @@ use crate::{
     addr::{Addr, Family},
     kapi::{
         icmp as errors,
-        rcu::Guard,
         route::Route,
         skb::{Packet, Verdict},
     },
@@ -31,12 +30,12 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// Has the packet go. Whether one of the hooks in LOCAL_OUT is ours has been asked under the guard.
+    /// Has the packet go. The hook in LOCAL_OUT whose handler is `handler` lets it pass.
     #[inline(always)]
-    pub(crate) fn take(self, guard: &Guard, packet: Packet<'_>, is_hooked: bool) -> Verdict {
+    pub(crate) fn take<H>(self, packet: Packet<'_>, handler: &H) -> Verdict {
         match self {
             Way::Here => packet.accept_as_ours(),
-            Way::Along(route) => packet.send(guard, route, is_hooked),
+            Way::Along(route) => packet.send(route, handler),
             Way::Wrapped(route) => packet.send_wrapped(route),
         }
     }

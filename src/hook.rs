@@ -4,17 +4,17 @@
 
 use crate::{
     addr::Flow,
-    admit::{admit, Stop},
+    admit::admit,
     entry::Entry,
     forward::{
         self,
         icmp::{self, Outcome},
-        nat, Way,
+        nat,
     },
     ike::header::Header,
     kapi::{
         icmp as errors,
-        netfilter::{Handler, Reach},
+        netfilter::Handler,
         rcu::Guard,
         skb::{Packet, Verdict},
         time,
@@ -35,13 +35,9 @@ impl Handler for Netns {
     #[inline(always)]
     fn local_in(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
         match self.express(guard, &packet) {
-            Some((entry, kind)) => self.deliver(guard, &entry.server, kind, packet),
-            None => self.any_in(guard, packet, false),
+            Some((entry, kind)) => self.deliver(&entry.server, kind, packet),
+            None => self.any_in(guard, packet),
         }
-    }
-
-    fn resume(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
-        self.any_in(guard, packet, true)
     }
 
     /// What came in by a device with a fast path.
@@ -50,10 +46,10 @@ impl Handler for Netns {
         self.fast(guard, packet)
     }
 
-    /// What may be a server's answer is heeded while one can mean anything to us; whatever else may
-    /// be an ICMP error about our packets.
+    /// UDP, TCP and ESP may be a server's reply, which is looked at while an entry expects one;
+    /// anything else may be an ICMP error about our packets.
     #[inline(always)]
-    fn heeds(&self, protocol: u8) -> bool {
+    fn wants(&self, protocol: u8) -> bool {
         !matches!(protocol, UDP | TCP | ESP) || self.entries.awaits_answers()
     }
 
@@ -76,23 +72,12 @@ impl Handler for Netns {
             self.answer(guard, packet)
         }
     }
-
-    /// Answers, and errors, are about entries.
-    fn is_idle(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    fn lose(&self, packet: Packet<'_>) {
-        self.stats.count(Event::Dropped(Reason::NoMemory));
-        drop(packet);
-    }
 }
 
 impl Netns {
-    /// Whatever is for this host: classify, and on if it is a service's. It may have waited until its
-    /// answer will be seen.
+    /// Whatever is for this host: classify, and on if it is a service's.
     #[inline(never)]
-    fn any_in(&self, guard: &Guard, packet: Packet<'_>, has_waited: bool) -> Verdict {
+    fn any_in(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
         let Some(carrier) = Carrier::of(packet.protocol(), &packet) else {
             return self.icmp_in(guard, packet);
         };
@@ -100,19 +85,13 @@ impl Netns {
         let Some(service) = self.services.read(guard).of_packet(&packet, &vip) else {
             return packet.accept();
         };
-        let parsed = carrier.parse(&packet).map_err(Stop::Drop);
-        let admitted = parsed.and_then(|traffic| {
+        let admitted = carrier.parse(&packet).and_then(|traffic| {
             let server = admit(self, guard, service, (client, vip), &traffic)?;
             Ok((server, traffic.kind()))
         });
         match admitted {
-            Ok((server, kind)) => self.deliver(guard, server, kind, packet),
-            Err(Stop::Wait(reach)) => self.wait(&service.common, packet, reach, Reason::NoMemory),
-            // What waits may be what it wants to have come before.
-            Err(Stop::Drop(reason)) if !has_waited && self.hooks.is_behind() => {
-                self.wait(&service.common, packet, Reach::In, reason)
-            }
-            Err(Stop::Drop(reason)) => {
+            Ok((server, kind)) => self.deliver(server, kind, packet),
+            Err(reason) => {
                 self.refuse(&service.common, &packet, reason);
                 if reason == Reason::TcpNoEntry {
                     // Our own stack has no such connection either, and says so.
@@ -126,47 +105,18 @@ impl Netns {
 
     /// Sends a packet that was admitted to its server, and counts it.
     #[inline(always)]
-    fn deliver(
-        &self,
-        guard: &Guard,
-        server: &Server,
-        kind: Kind,
-        mut packet: Packet<'_>,
-    ) -> Verdict {
+    fn deliver(&self, server: &Server, kind: Kind, mut packet: Packet<'_>) -> Verdict {
         let bytes = length(&packet);
         match forward::prepare(server, &mut packet) {
-            // An address of this host now: it was another's when hooks were last asked for.
-            Ok(Way::Here) if !self.hooks.is_open(guard, Reach::Out) => {
-                self.wait(&server.account.common, packet, Reach::Out, Reason::NoMemory)
-            }
             Ok(way) => {
                 let (event, volumes) = (Event::Forwarded(kind), server.account.volumes());
                 self.stats
                     .count_packet(event, volumes, Direction::In, bytes);
-                way.take(guard, packet, self.hooks.is_open(guard, Reach::Out))
+                way.take(packet, self)
             }
             Err(reason) => {
                 self.refuse(&server.account.common, &packet, reason);
                 server.account.volume.count_drop(reason);
-                packet.drop()
-            }
-        }
-    }
-
-    /// Has a packet wait until its answer will be seen, if not too many do. Else this is why it goes no
-    /// further.
-    #[cold]
-    fn wait(
-        &self,
-        service: &Common,
-        packet: Packet<'_>,
-        reach: Reach,
-        otherwise: Reason,
-    ) -> Verdict {
-        match self.hooks.wait(packet, reach) {
-            Ok(verdict) => verdict,
-            Err(packet) => {
-                self.refuse(service, &packet, otherwise);
                 packet.drop()
             }
         }
@@ -261,7 +211,7 @@ impl Netns {
             return packet.accept();
         }
         let outcome = icmp::incoming(self, guard, &mut packet);
-        self.icmp_done(guard, packet, outcome)
+        self.icmp_done(packet, outcome)
     }
 
     /// ICMP of this host.
@@ -271,7 +221,7 @@ impl Netns {
             return packet.accept();
         }
         let outcome = icmp::outgoing(self, guard, &mut packet);
-        self.icmp_done(guard, packet, outcome)
+        self.icmp_done(packet, outcome)
     }
 
     /// ICMP for another host: for an initiator, or for a service by mark that is no address of
@@ -293,12 +243,11 @@ impl Netns {
         };
         let outcome = icmp::outgoing(self, guard, &mut packet)
             .or_else(|| icmp::incoming(self, guard, &mut packet));
-        self.icmp_done(guard, packet, outcome)
+        self.icmp_done(packet, outcome)
     }
 
     fn icmp_done(
         &self,
-        guard: &Guard,
         packet: Packet<'_>,
         outcome: Option<Result<Outcome<'_>, Reason>>,
     ) -> Verdict {
@@ -316,7 +265,7 @@ impl Netns {
         match outcome {
             Outcome::In(entry, way) => {
                 count(entry, Direction::In);
-                way.take(guard, packet, self.hooks.is_open(guard, Reach::Out))
+                way.take(packet, self)
             }
             Outcome::Out(entry) => {
                 count(entry, Direction::Out);

@@ -50,7 +50,7 @@ mod service;
 mod stats;
 mod sysctl;
 
-use kapi::{device, genl, pernet, rcu, uapi};
+use kapi::{address, device, genl, pernet, rcu, uapi};
 
 /// Version of the module, and of the command that comes with it.
 const VERSION: &CStr = c"0.1.0";
@@ -65,10 +65,12 @@ module! {
 }
 
 /// The module. Fields are dropped in their order: nobody configures any more, then the hooks of devices
-/// go, then those of namespaces and these, then what RCU has still to free.
+/// go, then those of namespaces and their states, then what RCU has still to free.
 #[pin_data]
 struct IpVsIpsec {
     _family: genl::Family,
+    #[pin]
+    _addresses: address::Watch<netns::Netns>,
     #[pin]
     _devices: device::Watch<netns::Netns>,
     #[pin]
@@ -83,6 +85,7 @@ impl kernel::InPlaceModule for IpVsIpsec {
             _barrier: rcu::Barrier,
             _namespaces <- pernet::Registration::new(),
             _devices <- device::Watch::new(),
+            _addresses <- address::Watch::new(),
             _family: genl::Family::register()?,
         })
     }

@@ -8,6 +8,7 @@
 mod bindings;
 mod net;
 
+pub(crate) mod address;
 pub(crate) mod defrag;
 pub(crate) mod device;
 pub(crate) mod genl;

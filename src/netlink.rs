@@ -9,6 +9,7 @@ mod read;
 mod write;
 
 use crate::{
+    entry::table::Entries,
     error::Refusal,
     kapi::{
         genl::{operations, Dump, Refused, Request},
@@ -19,6 +20,7 @@ use crate::{
     server::Limits,
     service::{Key, Member, Persistence, Plan, Timeouts},
     spi::Names,
+    stats::Stats,
     uapi::*,
 };
 use kernel::prelude::*;
@@ -70,7 +72,7 @@ fn service_new(request: Request<'_>) -> Result<(), Refused> {
         soft: 0,
     };
     let plan = PlanChange::of(&request, key.family())?.made_to(&default);
-    Ok(netns(&request).add_service(request.net(), key, plan)?)
+    Ok(netns_or_new(&request)?.add_service(request.net(), key, plan)?)
 }
 
 fn service_set(request: Request<'_>) -> Result<(), Refused> {
@@ -79,17 +81,17 @@ fn service_set(request: Request<'_>) -> Result<(), Refused> {
     if change.is_none() {
         return Err(Refusal::NothingToChange.into());
     }
-    Ok(netns(&request).set_service(&key, |plan| change.made_to(plan))?)
+    Ok(netns(&request)?.set_service(&key, |plan| change.made_to(plan))?)
 }
 
 fn service_del(request: Request<'_>) -> Result<(), Refused> {
     let key = service_key(&request)?;
-    Ok(netns(&request).remove_service(&key)?)
+    Ok(netns(&request)?.remove_service(&key)?)
 }
 
 fn service_get(request: Request<'_>) -> Result<(), Refused> {
     let key = service_key(&request)?;
-    let (services, _) = netns(&request).configuration();
+    let (services, _) = netns(&request)?.configuration();
     let service = services.find(&key).ok_or(Refusal::NoSuchService)?;
     let reply = request.reply(IPVS_IPSEC_CMD_SERVICE_GET, |message| {
         put_service(message, service)
@@ -98,7 +100,10 @@ fn service_get(request: Request<'_>) -> Result<(), Refused> {
 }
 
 fn service_dump(dump: &mut Dump<'_>) -> Result<(), Refused> {
-    let (services, generation) = netns(&dump.request()).configuration();
+    let Some(netns) = dump.request().state::<Netns>() else {
+        return Ok(());
+    };
+    let (services, generation) = netns.configuration();
     dump.set_generation(generation);
     let [done, _] = dump.position();
     for (place, service) in services.iter().enumerate().skip(done) {
@@ -120,7 +125,7 @@ fn server_new(request: Request<'_>) -> Result<(), Refused> {
     let weight = server.weight.unwrap_or(DEFAULT_WEIGHT);
     let limits = server.limits(Limits::default())?;
     let names = server.names(Names::default())?;
-    Ok(netns(&request).add_server(&key, address, method, weight, limits, names)?)
+    Ok(netns(&request)?.add_server(request.net(), &key, address, method, weight, limits, names)?)
 }
 
 fn server_set(request: Request<'_>) -> Result<(), Refused> {
@@ -130,7 +135,7 @@ fn server_set(request: Request<'_>) -> Result<(), Refused> {
     if change.is_none() {
         return Err(Refusal::NothingToChange.into());
     }
-    netns(&request).set_server(&key, &address, |member| {
+    netns(&request)?.set_server(request.net(), &key, &address, |member| {
         let old = &member.server;
         let method = change.method(&key, &address, Some(old.method))?;
         let server = if method == old.method {
@@ -151,13 +156,13 @@ fn server_set(request: Request<'_>) -> Result<(), Refused> {
 fn server_del(request: Request<'_>) -> Result<(), Refused> {
     let key = server_key(&request)?;
     let address = address(&request, IPVS_IPSEC_A_SERVER_ADDRESS)?;
-    Ok(netns(&request).remove_server(&key, &address)?)
+    Ok(netns(&request)?.remove_server(&key, &address)?)
 }
 
 fn server_get(request: Request<'_>) -> Result<(), Refused> {
     let key = server_key(&request)?;
     let address = address(&request, IPVS_IPSEC_A_SERVER_ADDRESS)?;
-    let (services, _) = netns(&request).configuration();
+    let (services, _) = netns(&request)?.configuration();
     let service = services.find(&key).ok_or(Refusal::NoSuchService)?;
     let roster = service.snapshot();
     let member = roster.member(&address)?;
@@ -169,15 +174,16 @@ fn server_get(request: Request<'_>) -> Result<(), Refused> {
 
 fn server_dump(dump: &mut Dump<'_>) -> Result<(), Refused> {
     let request = dump.request();
-    let (services, generation) = netns(&request).configuration();
     let of_one = [IPVS_IPSEC_A_SERVER_SERVICE, IPVS_IPSEC_A_SERVER_MARK];
-    let wanted = if of_one.iter().any(|kind| request.attribute(*kind).is_some()) {
-        let wanted = server_key(&request)?;
-        services.find(&wanted).ok_or(Refusal::NoSuchService)?;
-        Some(wanted)
-    } else {
-        None
+    let is_of_one = of_one.iter().any(|kind| request.attribute(*kind).is_some());
+    let wanted = is_of_one.then(|| server_key(&request)).transpose()?;
+    let Some(netns) = request.state::<Netns>() else {
+        return wanted.map_or(Ok(()), |_| Err(Refusal::NoSuchService.into()));
     };
+    let (services, generation) = netns.configuration();
+    if let Some(wanted) = &wanted {
+        services.find(wanted).ok_or(Refusal::NoSuchService)?;
+    }
     dump.set_generation(generation);
     let [first, mut done] = dump.position();
     for (place, service) in services.iter().enumerate().skip(first) {
@@ -198,7 +204,9 @@ fn server_dump(dump: &mut Dump<'_>) -> Result<(), Refused> {
 
 fn entry_dump(dump: &mut Dump<'_>) -> Result<(), Refused> {
     let now = time::jiffies();
-    let netns = netns(&dump.request());
+    let Some(netns) = dump.request().state::<Netns>() else {
+        return Ok(());
+    };
     let dumped = netns.entries.dump(dump, now, |dump, entry, state| {
         dump.message(IPVS_IPSEC_CMD_ENTRY_GET, |message| {
             put_entry(message, entry, state, now)
@@ -211,44 +219,69 @@ fn entry_flush(request: Request<'_>) -> Result<(), Refused> {
     let [client, vip] = [IPVS_IPSEC_A_ENTRY_CLIENT, IPVS_IPSEC_A_ENTRY_SERVICE]
         .map(|kind| request.attribute(kind).map(|_| address(&request, kind)));
     let (client, vip) = (client.transpose()?, vip.transpose()?);
-    netns(&request).entries.flush(|flow| {
-        client.is_none_or(|client| client == flow.client) && vip.is_none_or(|vip| vip == flow.vip)
-    });
+    if let Some(netns) = request.state::<Netns>() {
+        netns.entries.flush(|flow| {
+            client.is_none_or(|client| client == flow.client)
+                && vip.is_none_or(|vip| vip == flow.vip)
+        });
+    }
     Ok(())
 }
 
+/// The numbers of a status, and where they come from.
+const STATUS: [(u32, fn(&Entries) -> Result<u32>); 5] = [
+    (IPVS_IPSEC_A_STATUS_TABLE_SIZE, |entries| {
+        Ok(entries.size().try_into()?)
+    }),
+    (IPVS_IPSEC_A_STATUS_ENTRIES, |entries| {
+        Ok(entries.count().try_into()?)
+    }),
+    (IPVS_IPSEC_A_STATUS_INITIAL, |entries| Ok(entries.initial())),
+    (IPVS_IPSEC_A_STATUS_SWEEP_STEP, |entries| {
+        Ok(entries.pace.longest_step())
+    }),
+    (IPVS_IPSEC_A_STATUS_SWEEP_LAG, |entries| {
+        Ok(entries.pace.longest_lag())
+    }),
+];
+
 fn status_get(request: Request<'_>) -> Result<(), Refused> {
-    let netns = netns(&request);
+    // A namespace that was never configured has nothing to tell of.
+    let netns = request.state::<Netns>();
     let reply = request.reply(IPVS_IPSEC_CMD_STATUS_GET, |message| {
-        let entries = &netns.entries;
         message.put_text(IPVS_IPSEC_A_STATUS_VERSION, crate::VERSION)?;
-        message.put_u32(IPVS_IPSEC_A_STATUS_TABLE_SIZE, entries.size().try_into()?)?;
-        message.put_u32(IPVS_IPSEC_A_STATUS_ENTRIES, entries.count().try_into()?)?;
-        message.put_u32(IPVS_IPSEC_A_STATUS_INITIAL, entries.initial())?;
-        let pace = &entries.pace;
-        message.put_u32(IPVS_IPSEC_A_STATUS_SWEEP_STEP, pace.longest_step())?;
-        message.put_u32(IPVS_IPSEC_A_STATUS_SWEEP_LAG, pace.longest_lag())?;
-        message.put_nest(IPVS_IPSEC_A_STATUS_COUNTERS, |nest| netns.stats.put(nest))
+        for (kind, of) in STATUS {
+            message.put_u32(kind, netns.map_or(Ok(0), |netns| of(&netns.entries))?)?;
+        }
+        message.put_nest(IPVS_IPSEC_A_STATUS_COUNTERS, |nest| {
+            Stats::put(netns.as_ref().map(|netns| &*netns.stats), nest)
+        })
     });
     Ok(reply.map_err(unsent)?)
 }
 
 fn flush(request: Request<'_>) -> Result<(), Refused> {
-    Ok(netns(&request).flush()?)
+    match request.state::<Netns>() {
+        Some(netns) => Ok(netns.flush()?),
+        None => Ok(()),
+    }
 }
 
 fn fastpath_new(request: Request<'_>) -> Result<(), Refused> {
     let index = required(&request, IPVS_IPSEC_A_FASTPATH_IFINDEX)?;
-    Ok(netns(&request).add_fastpath(request.net(), index)?)
+    Ok(netns_or_new(&request)?.add_fastpath(request.net(), index)?)
 }
 
 fn fastpath_del(request: Request<'_>) -> Result<(), Refused> {
     let index = required(&request, IPVS_IPSEC_A_FASTPATH_IFINDEX)?;
-    Ok(netns(&request).remove_fastpath(request.net(), index)?)
+    let netns = request.state::<Netns>().ok_or(Refusal::NoFastpath)?;
+    Ok(netns.remove_fastpath(request.net(), index)?)
 }
 
 fn fastpath_dump(dump: &mut Dump<'_>) -> Result<(), Refused> {
-    let netns = netns(&dump.request());
+    let Some(netns) = dump.request().state::<Netns>() else {
+        return Ok(());
+    };
     let [done, _] = dump.position();
     for (place, index) in (done..).map_while(|place| Some((place, netns.fastpath(place)?))) {
         dump.set_position([place, 0]);
@@ -265,8 +298,14 @@ fn required(request: &Request<'_>, kind: u32) -> Result<u32, Refusal> {
     number(request, kind)?.ok_or(Refusal::Missing(kind))
 }
 
-fn netns<'a>(request: &Request<'a>) -> Pin<&'a Netns> {
-    request.state()
+/// The state of a namespace, which has services if it has one.
+fn netns<'a>(request: &Request<'a>) -> Result<Pin<&'a Netns>, Refusal> {
+    request.state().ok_or(Refusal::NoSuchService)
+}
+
+/// The state of a namespace, made if it has none.
+fn netns_or_new<'a>(request: &Request<'a>) -> Result<Pin<&'a Netns>, Refusal> {
+    Ok(request.state_or_new()?)
 }
 
 /// Why a message could not be sent. In a dump the part that is full is sent, and netlink comes

@@ -9,8 +9,8 @@ use crate::{
     kapi::{
         defrag,
         device::Devices,
-        netfilter::{Gate, Hooks},
-        pernet::{Id, PerNet},
+        netfilter::{HookLevel, Hooks},
+        pernet::{Home, Id, PerNet},
         rcu::{Snapshot, Unpublished},
         time,
         work::Deferred,
@@ -25,21 +25,21 @@ use crate::{
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::{Arc, Mutex},
+    sync::{rcu::synchronize_rcu, Arc, Mutex},
 };
 
-/// The state of a namespace.
+/// The state of a namespace that is configured: it is made with the first service.
 ///
 /// The fields are dropped in their order, when no hook runs any more: first what writes to the
-/// namespace's files and entries, then what it uses.
+/// namespace's entries, then what it uses.
 #[pin_data]
 pub(crate) struct Netns {
     #[pin]
-    pub(crate) hooks: Hooks<Netns>,
+    hooks: Hooks<Netns>,
     /// Those with a fast path.
     #[pin]
     devices: Devices,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     #[pin]
     pub(crate) entries: Deferred<Entries>,
     #[pin]
@@ -58,18 +58,27 @@ struct Changes {
     defrag: Option<defrag::Ipv6>,
 }
 
+/// Jiffies until hooks that may go are looked at again.
+const FIT_PERIOD: u64 = time::from_seconds(1);
+
 impl PerNet for Netns {
+    type Settings = Settings;
+
     fn id() -> &'static Id {
         static ID: Id = Id::new();
         &ID
     }
 
-    fn new(net: Net<'_>) -> impl PinInit<Self, Error> {
+    fn settings(net: Net<'_>) -> Result<Settings> {
+        Settings::new(net)
+    }
+
+    fn new(home: Home<Self>, settings: Arc<Settings>) -> impl PinInit<Self, Error> {
         try_pin_init!(Netns {
-            hooks <- Hooks::new(Gate::new()),
+            hooks <- Hooks::new(home),
             devices <- Devices::none(),
             stats: Arc::new(Stats::new()?, GFP_KERNEL)?,
-            settings: Settings::new(net)?,
+            settings,
             entries <- Deferred::new(Entries::new(stats.clone())),
             services <- Deferred::new(Published::new()),
             changes <- new_mutex!(Changes {
@@ -85,6 +94,16 @@ impl PerNet for Netns {
 
     fn devices(&self) -> &Devices {
         &self.devices
+    }
+
+    /// Entries outlive their server's removal and its method: what is still answered for them must
+    /// be seen, so that hooks go after the last of them only.
+    fn fit_hooks(&self, net: Net<'_>) -> Option<u64> {
+        let _changes = self.changes.lock();
+        let wanted = self.services.snapshot().hook_level(net);
+        let looks_again = wanted < self.hooks.level() && self.entries.awaits_answers()
+            || self.hooks.set_level(wanted).is_err();
+        looks_again.then_some(FIT_PERIOD)
     }
 }
 
@@ -113,7 +132,9 @@ impl Netns {
             let defrag = wants_defrag
                 .then(|| defrag::Ipv6::enable(net))
                 .transpose()?;
+            let hooks = self.hooks.raise(HookLevel::Forward)?;
             Ok(|changes: &mut Changes| {
+                hooks.keep();
                 changes.defrag = changes.defrag.take().or(defrag);
                 self.publish(services, changes);
             })
@@ -146,8 +167,10 @@ impl Netns {
             let service = services.find(key).ok_or(Refusal::NoSuchService)?.clone();
             let services = Unpublished::new(services.without(key)?)?;
             Ok(move |changes: &mut Changes| {
+                let is_last = services.is_empty();
                 self.publish(services, changes);
                 self.bury(&service);
+                self.lower_hooks(is_last);
             })
         })
     }
@@ -159,6 +182,7 @@ impl Netns {
             Ok(move |changes: &mut Changes| {
                 self.publish(none, changes);
                 services.iter().for_each(|service| self.bury(service));
+                self.lower_hooks(true);
             })
         })
     }
@@ -166,6 +190,7 @@ impl Netns {
     /// Adds a server to a service.
     pub(crate) fn add_server(
         &self,
+        net: Net<'_>,
         key: &Key,
         address: Addr,
         method: Method,
@@ -180,18 +205,20 @@ impl Netns {
             let server = Server::new(address, method, service.common.clone());
             let server = server.map_err(|_| Refusal::NoMemory)?;
             server.account.set_limits(limits);
+            let hooks = self.hooks.raise(server.hook_level(net))?;
             let member = Member {
                 server,
                 weight,
                 names,
             };
-            Ok((roster.with(member)?, || {}))
+            Ok((roster.with(member)?, move || hooks.keep()))
         })
     }
 
     /// Changes a server.
     pub(crate) fn set_server(
         &self,
+        net: Net<'_>,
         key: &Key,
         address: &Addr,
         change: impl FnOnce(&Member) -> Result<(Member, Limits), Refusal>,
@@ -199,8 +226,13 @@ impl Netns {
         self.change_roster(key, |_, roster| {
             let (member, limits) = change(roster.member(address)?)?;
             let account = member.server.account.clone();
+            let hooks = self.hooks.raise(member.server.hook_level(net))?;
             let roster = roster.with_member(roster.place(address)?, member)?;
-            Ok((roster, move || account.set_limits(limits)))
+            Ok((roster, move || {
+                hooks.keep();
+                account.set_limits(limits);
+                self.lower_hooks(false);
+            }))
         })
     }
 
@@ -215,7 +247,10 @@ impl Netns {
             } else {
                 roster.with_retired(account.clone())?
             };
-            Ok((roster, move || self.retire(&account, with_entries)))
+            Ok((roster, move || {
+                self.retire(&account, with_entries);
+                self.lower_hooks(false);
+            }))
         })
     }
 
@@ -282,6 +317,21 @@ impl Netns {
         if !has_v6 {
             changes.defrag = None;
         }
+    }
+
+    /// Unregisters hooks that nothing wants any more: all of them at once after the last service,
+    /// unless entries need them for a while.
+    fn lower_hooks(&self, is_last: bool) {
+        if is_last {
+            // Packets that found the service have made what entries they make.
+            synchronize_rcu();
+            if !self.entries.awaits_answers() {
+                // To unregister does not fail.
+                let _ = self.hooks.set_level(HookLevel::None);
+                return;
+            }
+        }
+        self.hooks.fit_in(FIT_PERIOD);
     }
 
     /// Ends the entries of a service that packets no longer find.

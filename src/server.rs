@@ -7,11 +7,11 @@ use crate::{
     ike::state::State,
     kapi::{
         ident::Idents,
-        netfilter::Reach,
+        netfilter::HookLevel,
         once,
         route::{self, Towards},
         skb::Shim,
-        time,
+        time, Net,
     },
     sched::Load,
     service::Common,
@@ -72,14 +72,13 @@ impl Server {
         matches!(self.method, Method::Nat { .. } | Method::Local)
     }
 
-    /// How far hooks must reach to see what it answers, and errors about what it got.
-    #[inline]
-    pub(crate) fn reach(&self) -> Reach {
-        // Errors of this host itself are about translated addresses, too.
-        if self.sees_replies() {
-            Reach::Out
+    /// Returns which hooks see what it answers, and errors about what it got. A host that has the
+    /// server's address answers itself.
+    pub(crate) fn hook_level(&self, net: Net<'_>) -> HookLevel {
+        if self.sees_replies() || net.has_address(&self.address) {
+            HookLevel::LocalOut
         } else {
-            Reach::Forward
+            HookLevel::Forward
         }
     }
 

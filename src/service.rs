@@ -16,11 +16,12 @@ use crate::{
     error::Refusal,
     ike::state::State,
     kapi::{
-        netfilter::Reach,
+        netfilter::HookLevel,
         rcu::{Cell, Guard, Snapshot, Unpublished},
         skb::Packet,
         time,
         work::Task,
+        Net,
     },
     proto::Traffic,
     sched::{Load, Options, Pool, Request, Scheduler},
@@ -159,15 +160,8 @@ pub(crate) struct Roster {
     /// Servers that were removed, but have entries that go on until the service goes.
     pub(crate) retired: KVec<Arc<Account>>,
     directory: Directory,
-    /// How far hooks must reach for whichever server is chosen.
-    pub(crate) reach: Reach,
     /// What the scheduler looks its choices up in.
     slots: KVVec<u16>,
-}
-
-fn reach(members: &[Member]) -> Reach {
-    let each = members.iter().map(|member| member.server.reach());
-    each.max().unwrap_or(Reach::In)
 }
 
 /// Most servers of a service. A decision looks at each.
@@ -183,7 +177,6 @@ impl Roster {
         let mut roster = Roster {
             plan,
             directory: Directory::of(&members)?,
-            reach: reach(&members),
             members,
             retired,
             slots: KVVec::new(),
@@ -452,6 +445,23 @@ impl Services {
         self.find(&Key::Address(*destination))
     }
 
+    /// Returns which hooks they want.
+    pub(crate) fn hook_level(&self, net: Net<'_>) -> HookLevel {
+        let of_service = |service: &Arc<Service>| {
+            let members = &service.snapshot().members;
+            let levels = members.iter().map(|member| member.server.hook_level(net));
+            // A service without servers counts what it drops.
+            levels.max().unwrap_or(HookLevel::Forward)
+        };
+        let levels = self.iter().map(of_service);
+        levels.max().unwrap_or(HookLevel::None)
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
     /// All, in the order of their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.iter()
@@ -506,7 +516,7 @@ impl Task for Published {
     fn run(&self) -> Option<u64> {
         let services = self.snapshot();
         services.iter().for_each(|service| service.estimate());
-        (!services.services.is_empty()).then_some(time::from_seconds(Rates::PERIOD))
+        (!services.is_empty()).then_some(time::from_seconds(Rates::PERIOD))
     }
 }
 

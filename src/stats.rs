@@ -144,10 +144,12 @@ impl Stats {
             .count_packet(u32_as_usize(event.attribute()), pairs, bytes);
     }
 
-    /// Puts every counter into a message.
-    pub(crate) fn put(&self, message: &mut Message<'_>) -> Result {
-        (1..=IPVS_IPSEC_A_COUNTERS_MAX)
-            .try_for_each(|kind| message.put_uint(kind, self.0.sum(u32_as_usize(kind))))
+    /// Puts every counter into a message, those of a namespace that has none yet as zero.
+    pub(crate) fn put(stats: Option<&Self>, message: &mut Message<'_>) -> Result {
+        (1..=IPVS_IPSEC_A_COUNTERS_MAX).try_for_each(|kind| {
+            let sum = stats.map_or(0, |stats| stats.0.sum(u32_as_usize(kind)));
+            message.put_uint(kind, sum)
+        })
     }
 }
 

@@ -417,11 +417,6 @@ impl Entries {
         self.table.count().saturating_sub(retired)
     }
 
-    /// Whether there is none, be it one that has ended.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.table.count() == 0
-    }
-
     /// Number of entries in state initial.
     #[inline]
     pub(crate) fn initial(&self) -> u32 {

@@ -5,6 +5,7 @@
 #include <linux/icmpv6.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
+#include <linux/inetdevice.h>
 #include <linux/jiffies.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
@@ -14,6 +15,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/skbuff.h>
 #include <linux/sysctl.h>
+#include <net/addrconf.h>
 #include <net/dst_cache.h>
 #include <net/genetlink.h>
 #include <net/gso.h>

@@ -73,6 +73,12 @@ enum {
 	IPVS_IPSEC_PKT_TYPE_MASK = PKT_TYPE_MAX,
 };
 
+/* kapi/address.rs */
+struct net *ipvs_ipsec_in_ifaddr_net(const void *ifa);
+struct net *ipvs_ipsec_inet6_ifaddr_net(const void *ifa);
+bool ipvs_ipsec_has_address4(struct net *net, __be32 address);
+bool ipvs_ipsec_has_address6(struct net *net, const struct in6_addr *address);
+
 /* kapi/device.rs */
 struct net_device *ipvs_ipsec_notified_dev(void *info);
 struct net *ipvs_ipsec_dev_net(const struct net_device *dev);
@@ -111,17 +117,9 @@ void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb,
 				     struct dst_entry *dst);
 void ipvs_ipsec_ip_local_out(struct net *net, struct sk_buff *skb);
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb,
-			   bool is_hooked);
+			   const void *handler);
 void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb,
-			   bool is_hooked);
-
-/* kapi/skb/queue.rs */
-void ipvs_ipsec_skb_queue_init(struct sk_buff_head *list);
-u32 ipvs_ipsec_skb_queue_len(const struct sk_buff_head *list);
-bool ipvs_ipsec_skb_keep(struct sk_buff *skb);
-struct net_device *ipvs_ipsec_skb_dev(const struct sk_buff *skb);
-void ipvs_ipsec_dev_put(struct net_device *dev);
-void ipvs_ipsec_dst_input(struct sk_buff *skb);
+			   const void *handler);
 
 /* kapi/skb/rewrite.rs */
 enum {

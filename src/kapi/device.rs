@@ -133,8 +133,9 @@ impl Devices {
         hooks
             .reserve(1, GFP_KERNEL)
             .map_err(|_| Trouble::NoMemory)?;
-        // SAFETY: The namespace is in use, so that its state is there.
-        let handler: *const T = unsafe { &*Id::state::<T>(net) };
+        // SAFETY: The namespace is in use, so that its slot is there.
+        let handler = unsafe { Id::state::<T>(net) }.ok_or(Trouble::NoMemory)?;
+        let handler: *const T = handler.get_ref();
         let ops = bindings::nf_hook_ops {
             hook: Some(called::<T>),
             dev: device.as_ptr(),
@@ -237,7 +238,7 @@ unsafe extern "C" fn notified<T: PerNet>(
     info: *mut c_void,
 ) -> c_int {
     let is = |kind| event == u32_as_usize(kind);
-    // SAFETY: The device is alive and in a namespace, whose state is there: those of devices go
+    // SAFETY: The device is alive and in a namespace, whose slot is there: those of devices go
     // after their devices, and `Watch` goes before all. RTNL is held.
     unsafe {
         let device = bindings::ipvs_ipsec_notified_dev(info);
@@ -247,8 +248,10 @@ unsafe extern "C" fn notified<T: PerNet>(
         if loses_hook {
             if let Some(net) = NonNull::new(bindings::ipvs_ipsec_dev_net(device)) {
                 let net = Net::from_raw(net);
-                let devices = Id::state::<T>(net).get_ref().devices();
-                devices.remove_if(net, |hook| hook.0.dev == device);
+                if let Some(state) = Id::state::<T>(net) {
+                    let devices = state.get_ref().devices();
+                    devices.remove_if(net, |hook| hook.0.dev == device);
+                }
             }
         }
     }

@@ -55,10 +55,20 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The state of the sender's namespace.
-    pub(crate) fn state<T: PerNet>(&self) -> Pin<&'a T> {
+    /// The state of the sender's namespace, if it has one.
+    pub(crate) fn state<T: PerNet>(&self) -> Option<Pin<&'a T>> {
         // SAFETY: The state is registered before the family, and unregistered after it.
         unsafe { Id::state::<T>(self.net()) }
+    }
+
+    /// The state of the sender's namespace, made if it has none. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn state_or_new<T: PerNet>(&self) -> Result<Pin<&'a T>> {
+        // SAFETY: As in `state`.
+        unsafe { Id::state_or_new::<T>(self.net()) }
     }
 
     /// Content of attribute `kind`. The policy has been checked.

@@ -4,9 +4,9 @@
 //!
 //! C header: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h)
 
-mod gate;
+mod hooks;
 
-pub(crate) use gate::{Gate, Hooks, Reach};
+pub(crate) use hooks::{HookLevel, Hooks};
 
 use super::{
     bindings,
@@ -30,21 +30,12 @@ pub(crate) trait Handler: Send + Sync {
     /// A packet was handed in by a device that the handler has a hook at (`device.rs`).
     fn ingress(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
 
-    /// Whether a packet whose IP header names this protocol has to be looked at in FORWARD and
-    /// LOCAL_OUT; what passes there is mostly not ours. Asked first, it costs the others least.
-    fn heeds(&self, protocol: u8) -> bool;
+    /// Returns whether FORWARD and LOCAL_OUT must look at a packet whose IP header names this
+    /// protocol. What passes there is mostly not ours: asked first, this costs the others least.
+    fn wants(&self, protocol: u8) -> bool;
 
     /// A packet of this host passes LOCAL_OUT, before the filter of OUTPUT.
     fn local_out(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
-
-    /// A packet that passed LOCAL_IN, and waited for hooks since, goes on.
-    fn resume(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
-
-    /// Whether no packet that passes FORWARD or LOCAL_OUT can mean anything.
-    fn is_idle(&self) -> bool;
-
-    /// A packet that waited for a hook can go no further: there was no memory for that.
-    fn lose(&self, packet: Packet<'_>);
 }
 
 /// Number of hooks, a pair for each place.
@@ -90,8 +81,8 @@ fn places<H: Handler>() -> [Place; HOOKS] {
 
 /// A hook, and which functions of a handler it calls.
 trait Hook {
-    /// See [`Handler::heeds`].
-    fn heeds<H: Handler>(handler: &H, protocol: u8) -> bool;
+    /// See [`Handler::wants`].
+    fn wants<H: Handler>(handler: &H, protocol: u8) -> bool;
 
     fn call<H: Handler>(handler: &H, guard: &Guard, packet: Packet<'_>) -> Verdict;
 }
@@ -102,7 +93,7 @@ struct LocalOut;
 
 impl Hook for LocalIn {
     #[inline(always)]
-    fn heeds<H: Handler>(_: &H, _: u8) -> bool {
+    fn wants<H: Handler>(_: &H, _: u8) -> bool {
         true
     }
 
@@ -114,8 +105,8 @@ impl Hook for LocalIn {
 
 impl Hook for Forward {
     #[inline(always)]
-    fn heeds<H: Handler>(handler: &H, protocol: u8) -> bool {
-        handler.heeds(protocol)
+    fn wants<H: Handler>(handler: &H, protocol: u8) -> bool {
+        handler.wants(protocol)
     }
 
     #[inline(always)]
@@ -126,8 +117,8 @@ impl Hook for Forward {
 
 impl Hook for LocalOut {
     #[inline(always)]
-    fn heeds<H: Handler>(handler: &H, protocol: u8) -> bool {
-        handler.heeds(protocol)
+    fn wants<H: Handler>(handler: &H, protocol: u8) -> bool {
+        handler.wants(protocol)
     }
 
     #[inline(always)]
@@ -148,7 +139,7 @@ const fn family<const IPV6: bool>() -> Family {
 ///
 /// # Safety
 ///
-/// `private` is the handler of [`Hooks::register`], and `skb` and `state` are a packet of IPv6, or
+/// `private` is the handler that [`Hooks`] were registered with, and `skb` and `state` are a packet of IPv6, or
 /// IPv4, on its way through the hook.
 unsafe extern "C" fn called<H: Handler, K: Hook, const IPV6: bool>(
     private: *mut c_void,
@@ -161,7 +152,7 @@ unsafe extern "C" fn called<H: Handler, K: Hook, const IPV6: bool>(
         return Verdict::ACCEPT.code();
     };
     // SAFETY: IP has checked the header.
-    if !K::heeds(handler, unsafe {
+    if !K::wants(handler, unsafe {
         skb::named_protocol(skb, family::<IPV6>())
     }) {
         return Verdict::ACCEPT.code();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! State that every network namespace has of its own.
+//! State of network namespaces.
 //!
 //! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
 
@@ -11,25 +11,110 @@ use super::{
     Net,
 };
 use core::{cell::UnsafeCell, marker::PhantomData, pin::Pin, ptr::NonNull};
-use kernel::{error::to_result, prelude::*, types::Opaque};
+use kernel::{
+    error::to_result,
+    new_mutex,
+    prelude::*,
+    sync::{Arc, Mutex, SetOnce},
+    types::Opaque,
+};
 
-/// The state of a namespace.
+/// The state of a namespace that is configured.
 ///
-/// It is made in the namespace's memory when the namespace comes up (or the module is loaded),
-/// then its first hooks are registered. When the namespace goes (or the module) they are unregistered,
+/// A namespace has settings from its beginning (or from the module's). Its state is made when it is
+/// first asked for. When the namespace goes (or the module) the hooks of the state are unregistered,
 /// a grace period passes, and the state is dropped.
 pub(crate) trait PerNet: Handler + Sized + 'static {
+    /// What a namespace has before it is configured.
+    type Settings: Send + Sync + 'static;
+
     /// Where the state is found; one for each type.
     fn id() -> &'static Id;
 
-    /// State for a namespace. Sleeps.
-    fn new(net: Net<'_>) -> impl PinInit<Self, Error>;
+    /// Makes the settings of a namespace. Sleeps.
+    fn settings(net: Net<'_>) -> Result<Self::Settings>;
+
+    /// Makes the state of a namespace. Sleeps.
+    fn new(home: Home<Self>, settings: Arc<Self::Settings>) -> impl PinInit<Self, Error>;
 
     /// Its hooks.
     fn hooks(&self) -> &Hooks<Self>;
 
     /// The devices at whose ingress it has hooks.
     fn devices(&self) -> &Devices;
+
+    /// Registers the hooks that the state wants now, and unregisters others. Sleeps. Returns in how
+    /// many jiffies it wants to look again, if it does.
+    fn fit_hooks(&self, net: Net<'_>) -> Option<u64>;
+}
+
+/// The namespace of a state, for which it is made.
+///
+/// # Invariants
+///
+/// The namespace outlives the state, which is all that has this.
+pub(crate) struct Home<T: PerNet> {
+    net: NonNull<bindings::net>,
+    _state: PhantomData<fn() -> T>,
+}
+
+// SAFETY: A namespace may be used by any thread.
+unsafe impl<T: PerNet> Send for Home<T> {}
+// SAFETY: As above.
+unsafe impl<T: PerNet> Sync for Home<T> {}
+
+impl<T: PerNet> Home<T> {
+    /// The namespace.
+    pub(super) fn net(&self) -> Net<'_> {
+        // SAFETY: By the type invariant.
+        unsafe { Net::from_raw(self.net) }
+    }
+
+    /// The state; `None` while it is being made.
+    pub(super) fn state(&self) -> Option<Pin<&T>> {
+        // SAFETY: By the type invariant.
+        unsafe { Id::state::<T>(self.net()) }
+    }
+}
+
+/// What the kernel keeps for a namespace. Its fields are dropped in their order.
+#[pin_data]
+struct Slot<T: PerNet> {
+    state: SetOnce<Pin<KBox<T>>>,
+    /// Held by the one who makes the state.
+    #[pin]
+    making: Mutex<()>,
+    settings: Arc<T::Settings>,
+}
+
+impl<T: PerNet> Slot<T> {
+    fn new(net: Net<'_>) -> impl PinInit<Self, Error> + use<'_, T> {
+        try_pin_init!(Slot {
+            state: SetOnce::new(),
+            making <- new_mutex!(()),
+            settings: Arc::new(T::settings(net)?, GFP_KERNEL)?,
+        })
+    }
+
+    /// The state, if there is one.
+    fn state(&self) -> Option<Pin<&T>> {
+        self.state.as_ref().map(|state| state.as_ref())
+    }
+
+    /// The state, made if there is none. Sleeps.
+    fn state_or_new(&self, net: Net<'_>) -> Result<Pin<&T>> {
+        let _making = self.making.lock();
+        if self.state.as_ref().is_none() {
+            // INVARIANT: The state lives in the namespace's slot, which goes before the namespace.
+            let home = Home {
+                net: NonNull::new(net.as_ptr()).ok_or(EINVAL)?,
+                _state: PhantomData,
+            };
+            let state = KBox::pin_init(T::new(home, self.settings.clone()), GFP_KERNEL)?;
+            self.state.populate(state);
+        }
+        self.state().ok_or(ENOMEM)
+    }
 }
 
 /// The number under which namespaces keep a state.
@@ -48,22 +133,42 @@ impl Id {
         Id(UnsafeCell::new(0))
     }
 
-    /// The state of type `T` of a namespace.
+    /// The slot of a namespace.
     ///
     /// # Safety
     ///
     /// `T` is registered, and stays so for the lifetime of `net`.
-    pub(super) unsafe fn state<'a, T: PerNet>(net: Net<'a>) -> Pin<&'a T> {
-        // SAFETY: By the safety requirements the state exists as long as the namespace is used,
-        // in memory that belongs to the namespace.
-        unsafe {
-            let state = bindings::ipvs_ipsec_net_generic(net.as_ptr(), *T::id().0.get());
-            Pin::new_unchecked(&*state.cast_const().cast::<T>())
-        }
+    unsafe fn slot<'a, T: PerNet>(net: Net<'a>) -> &'a Slot<T> {
+        // SAFETY: By the safety requirements the kernel has written the number.
+        let id = unsafe { *T::id().0.get() };
+        // SAFETY: `net` is alive.
+        let slot = unsafe { bindings::ipvs_ipsec_net_generic(net.as_ptr(), id) };
+        // SAFETY: By the safety requirements `init` has made the slot, and `exit` has not dropped it.
+        unsafe { &*slot.cast_const().cast() }
+    }
+
+    /// The state of type `T` of a namespace, if it has one.
+    ///
+    /// # Safety
+    ///
+    /// As [`Id::slot`].
+    pub(super) unsafe fn state<'a, T: PerNet>(net: Net<'a>) -> Option<Pin<&'a T>> {
+        // SAFETY: By the safety requirements.
+        unsafe { Self::slot::<T>(net) }.state()
+    }
+
+    /// The state of type `T` of a namespace, made if it has none. Sleeps.
+    ///
+    /// # Safety
+    ///
+    /// As [`Id::slot`].
+    pub(super) unsafe fn state_or_new<'a, T: PerNet>(net: Net<'a>) -> Result<Pin<&'a T>> {
+        // SAFETY: By the safety requirements.
+        unsafe { Self::slot::<T>(net) }.state_or_new(net)
     }
 }
 
-/// Namespaces have a `T` while this lives.
+/// Namespaces have a slot for a `T` while this lives.
 ///
 /// # Invariants
 ///
@@ -81,7 +186,7 @@ unsafe impl<T: PerNet> Send for Registration<T> {}
 unsafe impl<T: PerNet> Sync for Registration<T> {}
 
 impl<T: PerNet> Registration<T> {
-    /// Gives each namespace, of now and later, its state. Sleeps.
+    /// Gives each namespace, of now and later, its slot. Sleeps.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         // INVARIANT: Initialised only if registered.
         try_pin_init!(Self {
@@ -91,7 +196,7 @@ impl<T: PerNet> Registration<T> {
                     pre_exit: Some(pre_exit::<T>),
                     exit: Some(exit::<T>),
                     id: T::id().0.get(),
-                    size: size_of::<T>(),
+                    size: size_of::<Slot<T>>(),
                     ..Default::default()
                 };
                 // SAFETY: `ops` is memory for the operations that stays where it is until they
@@ -114,19 +219,21 @@ impl<T: PerNet> PinnedDrop for Registration<T> {
     }
 }
 
-/// The memory for the state of type `T`, before, while and after it holds one.
+/// The memory for the slot of type `T`, before, while and after it holds one.
 ///
 /// # Safety
 ///
 /// Only for the callbacks of [`Registration`].
-unsafe fn memory<'a, T: PerNet>(net: *mut bindings::net) -> Option<(Net<'a>, *mut T)> {
-    const { assert!(align_of::<T>() <= align_of::<*const ()>()) };
+unsafe fn memory<'a, T: PerNet>(net: *mut bindings::net) -> Option<(Net<'a>, *mut Slot<T>)> {
+    const { assert!(align_of::<Slot<T>>() <= align_of::<*const ()>()) };
     let net = NonNull::new(net)?;
+    // SAFETY: The kernel has written the number before it calls a callback.
+    let id = unsafe { *T::id().0.get() };
     // SAFETY: The kernel allocated `size` bytes under this number before it calls `init`, and frees them
     // after `exit`. `net` is alive meanwhile.
-    let state = unsafe { bindings::ipvs_ipsec_net_generic(net.as_ptr(), *T::id().0.get()) };
+    let slot = unsafe { bindings::ipvs_ipsec_net_generic(net.as_ptr(), id) };
     // SAFETY: As above.
-    Some((unsafe { Net::from_raw(net) }, state.cast()))
+    Some((unsafe { Net::from_raw(net) }, slot.cast()))
 }
 
 /// Called when a namespace comes up.
@@ -136,25 +243,14 @@ unsafe fn memory<'a, T: PerNet>(net: *mut bindings::net) -> Option<(Net<'a>, *mu
 /// Only for [`Registration`].
 unsafe extern "C" fn init<T: PerNet>(net: *mut bindings::net) -> c_int {
     // SAFETY: We are a callback of `Registration`.
-    let Some((net, state)) = (unsafe { memory::<T>(net) }) else {
+    let Some((net, slot)) = (unsafe { memory::<T>(net) }) else {
         return EINVAL.to_errno();
     };
-    // SAFETY: The memory is fresh, of the size of `T`, and stays where it is.
-    if let Err(error) = unsafe { pin_init::raw_try_init(state, T::new(net)) } {
-        return error.to_errno();
+    // SAFETY: The memory is fresh, of the size of a slot, and stays where it is.
+    match unsafe { pin_init::raw_try_init(slot, Slot::<T>::new(net)) } {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
     }
-    // SAFETY: Just initialised; it stays until `exit`, which comes a grace period after
-    // `pre_exit`. If registering fails, the kernel does not call these.
-    unsafe {
-        let registered = (*state)
-            .hooks()
-            .register(net, NonNull::new_unchecked(state));
-        if let Err(error) = registered {
-            state.drop_in_place();
-            return error.to_errno();
-        }
-    }
-    0
 }
 
 /// Called when a namespace goes; a grace period follows.
@@ -164,12 +260,13 @@ unsafe extern "C" fn init<T: PerNet>(net: *mut bindings::net) -> c_int {
 /// Only for [`Registration`].
 unsafe extern "C" fn pre_exit<T: PerNet>(net: *mut bindings::net) {
     // SAFETY: We are a callback of `Registration`.
-    if let Some((net, state)) = unsafe { memory::<T>(net) } {
-        // SAFETY: `init` made the state and registered its hooks here.
-        unsafe {
-            (*state).hooks().unregister();
-            (*state).devices().remove_all(net);
-        }
+    let Some((net, slot)) = (unsafe { memory::<T>(net) }) else {
+        return;
+    };
+    // SAFETY: `init` made the slot here.
+    if let Some(state) = unsafe { &*slot }.state() {
+        state.hooks().close();
+        state.devices().remove_all(net);
     }
 }
 
@@ -180,8 +277,8 @@ unsafe extern "C" fn pre_exit<T: PerNet>(net: *mut bindings::net) {
 /// Only for [`Registration`].
 unsafe extern "C" fn exit<T: PerNet>(net: *mut bindings::net) {
     // SAFETY: We are a callback of `Registration`.
-    if let Some((_, state)) = unsafe { memory::<T>(net) } {
-        // SAFETY: `init` made the state, and nobody uses it any more.
-        unsafe { state.drop_in_place() };
+    if let Some((_, slot)) = unsafe { memory::<T>(net) } {
+        // SAFETY: `init` made the slot, and nobody uses it any more.
+        unsafe { slot.drop_in_place() };
     }
 }

@@ -49,12 +49,6 @@ impl Guard {
     }
 }
 
-/// Waits until all critical sections have ended that have begun. Sleeps.
-pub(super) fn synchronize() {
-    // SAFETY: No requirements but process context, without a guard.
-    unsafe { bindings::synchronize_rcu() };
-}
-
 /// Complains, on a kernel that proves its use of RCU, if no [`Guard`] is alive on this CPU.
 #[inline]
 pub(super) fn assert_reading() {

@@ -6,14 +6,12 @@
 
 mod fields;
 mod ingress;
-mod queue;
 mod rewrite;
 mod wrap;
 
-pub(super) use queue::Queue;
 pub(crate) use wrap::Shim;
 
-use super::{bindings, rcu::Guard, route::Route, Net};
+use super::{bindings, route::Route, Net};
 use crate::{
     addr::{Addr, Family, Transport},
     ike::header::Header,
@@ -54,23 +52,6 @@ impl Verdict {
     /// The number that `struct nf_hook_ops` wants.
     pub(super) fn code(self) -> c_uint {
         self.0
-    }
-
-    /// Does what netfilter does with a packet in LOCAL_IN; one that goes its way passes the hooks
-    /// there from the beginning.
-    ///
-    /// # Safety
-    ///
-    /// This is the answer about `skb`, which came from there, under RCU and with softirqs off.
-    pub(super) unsafe fn obey(self, skb: *mut bindings::sk_buff) {
-        // SAFETY: By the safety requirements; either call takes over `skb`.
-        unsafe {
-            match self.0 {
-                bindings::NF_ACCEPT => bindings::ipvs_ipsec_dst_input(skb),
-                bindings::NF_DROP => bindings::ipvs_ipsec_kfree_skb(skb),
-                _ => {}
-            }
-        }
     }
 }
 
@@ -377,20 +358,20 @@ impl<'a> Packet<'a> {
         Verdict(bindings::NF_STOLEN)
     }
 
-    /// Sends the packet along `route`, through the OUTPUT chains, as `ip_vs_send_or_cont` does. With
-    /// `is_hooked`, one of the hooks in LOCAL_OUT is ours, as long as the guard is there; it lets pass
-    /// what we send.
+    /// Sends the packet along `route`, through the OUTPUT chains, as `ip_vs_send_or_cont` does. The
+    /// hook in LOCAL_OUT whose handler is `handler` lets pass what we send, and need not be asked.
     #[inline(always)]
-    pub(crate) fn send(self, _: &Guard, route: Route, is_hooked: bool) -> Verdict {
+    pub(crate) fn send<H>(self, route: Route, handler: &H) -> Verdict {
         let (net, family) = (self.net, self.family);
+        let handler = core::ptr::from_ref(handler).cast();
         let skb = ManuallyDrop::new(self).as_ptr();
         // SAFETY: `skb` is valid and ours; it takes over the reference of the route. The last call
-        // takes over `skb`.
+        // takes over `skb`, and only compares the handler.
         unsafe {
             bindings::ipvs_ipsec_skb_redirect(skb, route.into_raw());
             match family {
-                Family::V4 => bindings::ipvs_ipsec_local_out4(net.as_ptr(), skb, is_hooked),
-                Family::V6 => bindings::ipvs_ipsec_local_out6(net.as_ptr(), skb, is_hooked),
+                Family::V4 => bindings::ipvs_ipsec_local_out4(net.as_ptr(), skb, handler),
+                Family::V6 => bindings::ipvs_ipsec_local_out6(net.as_ptr(), skb, handler),
             }
         }
         Verdict(bindings::NF_STOLEN)

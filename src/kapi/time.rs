@@ -22,7 +22,7 @@ pub(crate) fn jiffies() -> u64 {
 
 /// `seconds` in jiffies.
 #[inline]
-pub(crate) fn from_seconds(seconds: u64) -> u64 {
+pub(crate) const fn from_seconds(seconds: u64) -> u64 {
     seconds * HZ
 }
 

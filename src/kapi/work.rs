@@ -64,10 +64,10 @@ impl<T: Task> Deferred<T> {
         unsafe { bindings::ipvs_ipsec_mod_delayed_work(self.work.get(), 0) };
     }
 
-    /// Has the task not run until it is told to again; where it runs, waits for its end. Sleeps.
-    pub(crate) fn cancel(&self) {
+    /// Has the task not run any more, whoever asks for it; where it runs, waits for its end. Sleeps.
+    pub(crate) fn disable(&self) {
         // SAFETY: By the type invariant the work item is initialised.
-        unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
+        unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
     }
 }
 

@@ -193,9 +193,6 @@ class Ours(Case):
 
     def remember(self, road: Road, traffic: Traffic, flows: int) -> None:
         road.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", PROVING)
-        # Hooks come with the first initiator (design.rst); not so many wait as are to come.
-        first = Addresses(CLIENTS, flows).part(0, 1)
-        road.send(ike.later(first, VIP, traffic.port, 0), 1)
         # Where the director sees replies it wants to see one; else one message does.
         sees_replies = self._method == "nat"
         block = BLOCK if sees_replies else flows
@@ -222,13 +219,23 @@ class Fast(Ours):
         Tool(road.director).run("fastpath", "add", "in")
 
 
-class Loaded(Plain):
-    """Our module is there, and has a service; these packets are not for it."""
+class Loaded(Ours):
+    """Our module is there, and has a service and entries; these packets are not for it."""
+
+    dump = ()
+
+    def __init__(self) -> None:
+        super().__init__("dr")
+        self.name = "forwarding-loaded"
+
+    def send(self, road: Road, traffic: Traffic, flows: int, count: int) -> float:
+        return road.flood(traffic.stream(flows, BEYOND, road.turn()), count)
+
+
+class Idle(Plain):
+    """Our module is there, and nobody has configured it."""
 
     loaded = True
-
-    def configure(self, road: Road) -> None:
-        serve(road, "dr")
 
 
 def serve(road: Road, method: str) -> None:
@@ -249,7 +256,8 @@ CASES: list[Case] = [
     IpVs("tun"),
     Conntrack("nft-dnat", DNAT),
     Flowtable("nft-flowtable", FLOWTABLE),
-    Loaded("forwarding-loaded"),
+    Loaded(),
+    Idle("forwarding-idle"),
     Ours("dr"),
     Ours("nat"),
     Ours("tun"),

@@ -65,42 +65,6 @@ int ipvs_ipsec_ip_defrag(struct net *net, struct sk_buff *skb)
 	return err;
 }
 
-void ipvs_ipsec_skb_queue_init(struct sk_buff_head *list)
-{
-	skb_queue_head_init(list);
-}
-
-u32 ipvs_ipsec_skb_queue_len(const struct sk_buff_head *list)
-{
-	return skb_queue_len_lockless(list);
-}
-
-/* What is to outlive its hook: after nf_queue_entry_get_refs. */
-bool ipvs_ipsec_skb_keep(struct sk_buff *skb)
-{
-	/* The socket that early demultiplexing found may go meanwhile. */
-	skb_orphan(skb);
-	if (!skb_dst_force(skb))
-		return false;
-	dev_hold(skb->dev);
-	return true;
-}
-
-struct net_device *ipvs_ipsec_skb_dev(const struct sk_buff *skb)
-{
-	return skb->dev;
-}
-
-void ipvs_ipsec_dev_put(struct net_device *dev)
-{
-	dev_put(dev);
-}
-
-void ipvs_ipsec_dst_input(struct sk_buff *skb)
-{
-	dst_input(skb);
-}
-
 void ipvs_ipsec_skb_clear_cb(struct sk_buff *skb)
 {
 	memset(skb->cb, 0, sizeof(skb->cb));
@@ -171,24 +135,23 @@ void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb, struct dst_entry *dst)
 }
 
 /*
- * Whether nobody but us, if is_hooked, would see a packet of this host: we let
- * pass what we have sent, and need not be asked.
+ * Whether only we would see a packet of this host: the one hook there is has
+ * our handler. We let pass what we have sent, and need not be asked. So it is
+ * when the hook is being unregistered (its handler stays the same).
  */
-static bool is_unheard(struct nf_hook_entries __rcu **hooks, bool is_hooked)
+static bool only_ours(struct nf_hook_entries __rcu **hooks,
+		      const void *handler)
 {
-	const struct nf_hook_entries *all;
+	const struct nf_hook_entries *all = rcu_dereference(*hooks);
 
-	if (!is_hooked)
-		return false;
-	/* Ours are among them, as whoever told is_hooked has seen: Gate::serve. */
-	smp_rmb();
-	all = rcu_dereference(*hooks);
-	return all && all->num_hook_entries == 1;
+	return all && all->num_hook_entries == 1 &&
+	       all->hooks[0].priv == handler;
 }
 
-void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb, bool is_hooked)
+void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb,
+			   const void *handler)
 {
-	if (is_unheard(&net->nf.hooks_ipv4[NF_INET_LOCAL_OUT], is_hooked)) {
+	if (only_ours(&net->nf.hooks_ipv4[NF_INET_LOCAL_OUT], handler)) {
 		dst_output(net, NULL, skb);
 		return;
 	}
@@ -196,9 +159,10 @@ void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb, bool is_hooked)
 		skb_dst_dev(skb), dst_output);
 }
 
-void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb, bool is_hooked)
+void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb,
+			   const void *handler)
 {
-	if (is_unheard(&net->nf.hooks_ipv6[NF_INET_LOCAL_OUT], is_hooked)) {
+	if (only_ours(&net->nf.hooks_ipv6[NF_INET_LOCAL_OUT], handler)) {
 		dst_output(net, NULL, skb);
 		return;
 	}

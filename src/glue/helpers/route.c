@@ -4,6 +4,8 @@
 #include <linux/icmp.h>
 #include <linux/icmpv6.h>
 #include <linux/if_arp.h>
+#include <linux/inetdevice.h>
+#include <net/addrconf.h>
 #include <net/arp.h>
 #include <net/icmp.h>
 #include <net/ip.h>
@@ -103,6 +105,36 @@ void ipvs_ipsec_count_ttl_expired6(struct net *net, struct sk_buff *skb)
 {
 	IP6_INC_STATS(net, __in6_dev_get_safely(skb->dev),
 		      IPSTATS_MIB_INHDRERRORS);
+}
+
+struct net *ipvs_ipsec_in_ifaddr_net(const void *ifa)
+{
+	const struct in_ifaddr *address = ifa;
+
+	return dev_net(address->ifa_dev->dev);
+}
+
+struct net *ipvs_ipsec_inet6_ifaddr_net(const void *ifa)
+{
+	const struct inet6_ifaddr *address = ifa;
+
+	return dev_net(address->idev->dev);
+}
+
+bool ipvs_ipsec_has_address4(struct net *net, __be32 address)
+{
+	bool found;
+
+	rcu_read_lock();
+	found = __ip_dev_find(net, address, false);
+	rcu_read_unlock();
+	return found;
+}
+
+/* One that is tentative yet counts, too. */
+bool ipvs_ipsec_has_address6(struct net *net, const struct in6_addr *address)
+{
+	return ipv6_chk_addr_and_flags(net, address, NULL, true, 0, 0);
 }
 
 struct net_device *ipvs_ipsec_notified_dev(void *info)
