@@ -6,11 +6,12 @@
 //! has missed nothing of the old one, and begins again when he meets that one's end marker.
 
 use super::{
-    chain::{Buckets, Next},
+    chain::{flags, Buckets, Next},
     Node, Sizes, Table, STRIPES,
 };
 use crate::kapi::{once, rcu::Guard, work::breathe};
 use kernel::{
+    alloc::AllocError,
     prelude::*,
     sync::atomic::{Full, Relaxed, Release},
 };
@@ -28,29 +29,42 @@ where
     ///
     /// # Errors
     ///
-    /// `EBUSY` while another resize goes on, `ENOMEM`; objects can then be found as before.
+    /// `EBUSY` while another resize goes on, `ENOMEM`; nothing has changed then.
     pub(crate) fn resize(&self, sizes: Sizes) -> Result {
         let size = |count: usize| count.max(STRIPES).checked_next_power_of_two().ok_or(EINVAL);
         let (near, far) = (size(sizes.near)?, size(sizes.far)?);
         if self.resizing.xchg(1, Full) != 0 {
             return Err(EBUSY);
         }
-        self.generation.add(1, Relaxed);
-        let result = (0..N + M)
-            .try_for_each(|index| self.resize_index(index, if index < N { near } else { far }));
-        self.generation.add(1, Relaxed);
+        let result = self.prepare(near, far).map(|prepared| {
+            self.generation.add(1, Relaxed);
+            for (index, new) in prepared {
+                self.resize_index(index, new);
+            }
+            self.generation.add(1, Relaxed);
+        });
         // ORDERING: Pairs with the exchange above in the next resize.
         self.resizing.store(0, Release);
-        result
+        Ok(result?)
+    }
+
+    /// Makes the buckets for each index that has another number of them, so that all get theirs or
+    /// none does. Only called by [`Table::resize`], one at a time.
+    fn prepare(&self, near: usize, far: usize) -> Result<KVec<(usize, KBox<Buckets>)>, AllocError> {
+        let mut prepared = KVec::with_capacity(N + M, flags())?;
+        for index in 0..N + M {
+            let count = if index < N { near } else { far };
+            if self.index(index).first(&Guard::new()).slots.len() != count {
+                prepared.push((index, Buckets::new(count)?), flags())?;
+            }
+        }
+        Ok(prepared)
     }
 
     /// Only called by [`Table::resize`], one at a time.
-    fn resize_index(&self, index: usize, count: usize) -> Result {
+    fn resize_index(&self, index: usize, new: KBox<Buckets>) {
         let buckets = &self.index(index).buckets;
-        if self.index(index).first(&Guard::new()).slots.len() == count {
-            return Ok(());
-        }
-        let new = KBox::into_raw(Buckets::new(count)?);
+        let new = KBox::into_raw(new);
         // SAFETY: The box is not freed before the index is, or the next resize.
         let to = unsafe { &*new };
         let old = buckets.load(Relaxed);
@@ -72,7 +86,6 @@ where
         kernel::sync::rcu::synchronize_rcu();
         // SAFETY: The pointer came out of a box, and nobody can find it any more.
         drop(unsafe { KBox::from_raw(old) });
-        Ok(())
     }
 
     /// Moves some objects to their buckets in `to`, from slot `number` on, and from others under the same

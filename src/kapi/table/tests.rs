@@ -265,6 +265,25 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn a_resize_that_finds_no_memory_has_changed_nothing() -> Result {
+        let fixture = Fixture::new(1000)?;
+        let before = fixture.table.generation();
+        let sizes = Sizes {
+            near: 1024,
+            far: 1 << 60,
+        };
+        assert_eq!(fixture.table.resize(sizes), Err(ENOMEM));
+        let size = |index| fixture.table.index(index).first(&Guard::new()).slots.len();
+        assert_eq!([0, 1, 2].map(size), [STRIPES; 3]);
+        assert_eq!(fixture.table.generation(), before);
+        // The next one is not kept from what this one was.
+        resize(&fixture.table, 1024)?;
+        assert_eq!([0, 1, 2].map(size), [1024, 1024, 512]);
+        assert!((0..1000).all(|key| fixture.has(key)));
+        Ok(())
+    }
+
     /// Keys that readers look for all the time.
     const LASTING: u32 = 500;
 
