@@ -214,7 +214,7 @@ impl Entry {
 
     /// Whether it is out of the table, or on its way out.
     fn is_gone(&self) -> bool {
-        // ORDERING: Pairs with the exchange in `Clock::retire`: who reads here that it is not gone
+        // ORDERING: Pairs with the exchange in `Clock::retire` and `Clock::retire_ended`: who reads here that it is not gone
         // has linked what whoever retires it is going to find.
         smp_mb(Full);
         Clock::phase(self.clock.0.load(Relaxed)) == Phase::Gone
@@ -341,11 +341,16 @@ impl Clock {
         self.0.load(Relaxed) >> 2
     }
 
+    /// The word as of now, if the timer has ended by it.
+    fn ended(&self, now: u64) -> Option<Ended> {
+        let word = self.0.load(Relaxed);
+        let is_alive = Self::phase(word) != Phase::Gone;
+        (is_alive && word >> 2 <= now).then_some(Ended(word))
+    }
+
     /// When the timer ended of an entry that was established until then.
     fn overdue(&self, now: u64) -> Option<u64> {
-        let word = self.0.load(Relaxed);
-        let ended = word >> 2 <= now && Self::phase(word) == Phase::Alive(State::Established);
-        ended.then_some(word >> 2)
+        self.ended(now)?.overdue()
     }
 
     /// Gives the entry a new deadline, and state `to`. An established entry never becomes initial,
@@ -378,9 +383,43 @@ impl Clock {
 
     /// Takes the entry out of life, for the first who asks. Returns the state it was in.
     fn retire(&self) -> Option<State> {
-        match Self::phase(self.0.xchg(Self::GONE, Full)) {
+        Self::alive(self.0.xchg(Self::GONE, Full))
+    }
+
+    /// The same, if its timer has not been restarted since it was seen to have ended.
+    fn retire_ended(&self, Ended(seen): Ended) -> Option<State> {
+        self.0
+            .cmpxchg(seen, Self::GONE, Full)
+            .ok()
+            .and_then(Self::alive)
+    }
+
+    fn alive(word: u64) -> Option<State> {
+        match Self::phase(word) {
             Phase::Alive(state) => Some(state),
             Phase::Gone => None,
         }
+    }
+}
+
+/// The word of a timer that was seen to have ended.
+#[derive(Clone, Copy)]
+struct Ended(u64);
+
+impl Ended {
+    /// That of an established entry whose timer has ended `since` then.
+    fn established(since: u64) -> Self {
+        Ended(Clock::word(State::Established, since))
+    }
+
+    /// When the timer has ended, if the entry was established.
+    fn overdue(self) -> Option<u64> {
+        let is_established = Clock::phase(self.0) == Phase::Alive(State::Established);
+        is_established.then_some(self.since())
+    }
+
+    /// When the timer has ended.
+    fn since(self) -> u64 {
+        self.0 >> 2
     }
 }

@@ -5,6 +5,7 @@
 use super::{
     soft::Overdue,
     table::{Entries, EntryNode},
+    Ended,
 };
 use crate::{
     kapi::{
@@ -176,21 +177,20 @@ impl Entries {
             self.remove(guard, entry);
             return NEVER;
         }
-        if entry.clock.state(now).is_some() {
+        let Some(ended) = entry.clock.ended(now) else {
             return entry.clock.deadline();
-        }
-        match entry.clock.overdue(now) {
+        };
+        match ended.overdue() {
             Some(since) if account.common.soft.limit() > 0 => {
                 let flow = entry.flow();
                 self.see_overdue(guard, entry, Overdue { since, flow }, (pass, now))
             }
-            _ => {
-                let late = now.saturating_sub(entry.clock.deadline());
-                if self.expire(guard, entry) {
-                    self.pace.lag.note(time::to_milliseconds(late));
-                }
+            _ if self.expire(guard, entry, ended) => {
+                let late = now.saturating_sub(ended.since());
+                self.pace.lag.note(time::to_milliseconds(late));
                 NEVER
             }
+            _ => entry.clock.deadline(),
         }
     }
 
@@ -206,8 +206,11 @@ impl Entries {
         match entry.server.account.common.soft.keep(pass, overdue) {
             None => now,
             Some(gone) if gone == overdue => {
-                self.expire(guard, entry);
-                NEVER
+                if self.expire(guard, entry, Ended::established(gone.since)) {
+                    NEVER
+                } else {
+                    entry.clock.deadline()
+                }
             }
             Some(gone) => {
                 self.expire_other(guard, &gone, now);
@@ -216,9 +219,14 @@ impl Entries {
         }
     }
 
-    /// Removes an entry whose timer has ended; `false` if somebody else has.
-    fn expire(&self, guard: &Guard, entry: &EntryNode) -> bool {
-        let removed = self.remove(guard, entry);
+    /// Removes an entry whose timer was seen to have ended; `false` if it was restarted meanwhile, or
+    /// somebody else has removed the entry.
+    pub(super) fn expire(&self, guard: &Guard, entry: &EntryNode, ended: Ended) -> bool {
+        let Some(state) = entry.clock.retire_ended(ended) else {
+            return false;
+        };
+        self.forget(guard, entry, state);
+        let removed = self.take_out(guard, entry);
         if removed {
             self.stats.count(Event::Expired);
         }
@@ -228,9 +236,7 @@ impl Entries {
     /// Removes another entry, unless it has been heard of meanwhile.
     fn expire_other(&self, guard: &Guard, gone: &Overdue, now: u64) {
         if let Some(entry) = self.by_flow(guard, &gone.flow, now) {
-            if entry.clock.overdue(now) == Some(gone.since) {
-                self.expire(guard, entry);
-            }
+            self.expire(guard, entry, Ended::established(gone.since));
         }
     }
 

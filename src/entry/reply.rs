@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     addr::{Addr, Transport},
-    ike::state::State,
     kapi::{once, rcu::Guard},
     server::Method,
 };
@@ -86,22 +85,20 @@ impl Entries {
         client: &Addr,
         now: u64,
     ) -> Option<Found<'g>> {
-        let find = |state: State, wanted: &dyn Fn(&Entry) -> bool| {
-            let hash = self.address_hash(client, server, state);
-            self.table.find::<BY_REPLY_ADDRESS>(guard, hash, |entry| {
-                entry.is_answered_from(server, client) && wanted(entry)
-            })
+        let hashes = self.address_hashes(client, server);
+        let find = |wanted: &dyn Fn(&Entry) -> bool| {
+            self.table
+                .find_moving::<BY_REPLY_ADDRESS>(guard, hashes, |entry| {
+                    entry.is_answered_from(server, client) && wanted(entry)
+                })
         };
-        let (established, initial) = (State::Established, State::Initial);
-        let alive = |state| find(state, &|entry| entry.state(now) == Some(state));
-        let found = alive(established).or_else(|| alive(initial));
-        match found {
-            Some(entry) => Some(Found::Alive(entry)),
-            None => [established, initial]
-                .into_iter()
-                .find_map(|state| find(state, &|_| true))
-                .map(|_| Found::Dead),
-        }
+        let is_alive = |entry: &Entry| entry.state(now).is_some();
+        let found = find(&|_| true)?;
+        let alive = Some(found).filter(|found| is_alive(found));
+        Some(match alive.or_else(|| find(&is_alive)) {
+            Some(entry) => Found::Alive(entry),
+            None => Found::Dead,
+        })
     }
 
     /// Whether there are entries whose server's address is translated.

@@ -199,11 +199,12 @@ impl Entries {
         vip: &Addr,
         now: u64,
     ) -> Option<&'g EntryNode> {
-        self.established_at(guard, client, vip, now).or_else(|| {
-            self.find_by_address(guard, client, vip, State::Initial, |entry| {
-                entry.state(now) == Some(State::Initial)
+        let hashes = self.address_hashes(client, vip);
+        // One that has just been established may hang where the initial ones do, for a moment.
+        self.table
+            .find_moving::<BY_ADDRESS>(guard, hashes, |entry| {
+                entry.kept.is_between(client, vip) && entry.state(now).is_some()
             })
-        })
     }
 
     /// The first entry of an initiator's address and a service that is `wanted`, of those that hang
@@ -363,9 +364,14 @@ impl Entries {
         }
     }
 
-    /// Takes an entry out of the table; `false` if somebody else has.
+    /// Ends the life of an entry, and takes it out of the table; `false` if somebody else has.
     pub(crate) fn remove<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode) -> bool {
         self.retire(guard, entry);
+        self.take_out(guard, entry)
+    }
+
+    /// Takes an entry whose life has ended out of the table; `false` if somebody else has.
+    pub(super) fn take_out<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode) -> bool {
         let removed = self.table.remove(guard, entry);
         if removed {
             self.retired.add(-1, Relaxed);
@@ -376,9 +382,13 @@ impl Entries {
 
     /// Ends the life of an entry, which stays in the table for the answers of its server.
     pub(super) fn retire(&self, guard: &Guard, entry: &EntryNode) {
-        let Some(state) = entry.clock.retire() else {
-            return;
-        };
+        if let Some(state) = entry.clock.retire() {
+            self.forget(guard, entry, state);
+        }
+    }
+
+    /// Has nothing know any more of an entry whose life has ended in `state`, but the table.
+    pub(super) fn forget(&self, guard: &Guard, entry: &EntryNode, state: State) {
         entry.server.account.leave(state);
         self.tally(state, -1);
         self.retired.add(1, Relaxed);
@@ -483,15 +493,21 @@ impl Entries {
         }
     }
 
-    /// Entries that have not proved themselves hang elsewhere, so that a flood of them in a
-    /// client's name hides nothing.
     #[inline(always)]
     pub(super) fn address_hash(&self, client: &Addr, vip: &Addr, state: State) -> u32 {
-        let hash = self.pair_hash(client, vip, 0);
+        let [established, initial] = self.address_hashes(client, vip);
         match state {
-            State::Established => hash,
-            State::Initial => !hash,
+            State::Established => established,
+            State::Initial => initial,
         }
+    }
+
+    /// The hashes of established entries and of initial ones. Those that have not proved themselves
+    /// hang elsewhere, so that a flood of them in a client's name hides nothing.
+    #[inline(always)]
+    pub(super) fn address_hashes(&self, client: &Addr, vip: &Addr) -> [u32; 2] {
+        let hash = self.pair_hash(client, vip, 0);
+        [hash, !hash]
     }
 
     /// Hash of two addresses, and of 56 bits more.

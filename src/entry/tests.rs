@@ -204,6 +204,40 @@ mod tests {
     }
 
     #[test]
+    fn the_sweep_spares_who_is_heard_of_meanwhile() -> Result {
+        let f = Fixture::new()?;
+        let guard = Guard::new();
+        for (client, state) in [(1, Initial), (2, Established)] {
+            let entry = f.make(&guard, flow(client, 500), 1, state, 0)?;
+            let ended = entry.clock.ended(f.now).ok_or(ENOENT)?;
+            f.entries.restart(&guard, entry, Established, f.now + 1000);
+            assert!(!f.entries.expire(&guard, entry, ended));
+            assert_eq!(entry.state(f.now), Some(Established));
+            let ended = entry.clock.ended(f.now + 1000).ok_or(ENOENT)?;
+            assert_eq!(ended.overdue(), Some(f.now + 1000));
+            assert!(f.entries.expire(&guard, entry, ended));
+            assert!(!f.entries.expire(&guard, entry, ended));
+        }
+        assert_eq!(f.counts(), (0, 0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn who_is_being_established_is_found_by_address() -> Result {
+        let f = Fixture::with(Method::Nat { encap: false })?;
+        let guard = Guard::new();
+        let entry = f.make(&guard, flow(1, 500), 1, Initial, 100)?;
+        // Another CPU has come so far: the entry hangs where it did.
+        entry.clock.restart(Established, f.now + 1000);
+        let Flow { client, vip, .. } = flow(1, 500);
+        let found = f.entries.by_address(&guard, &client, &vip, f.now);
+        assert!(found.is_some_and(|found| core::ptr::eq(found, entry)));
+        let found = f.entries.by_reply_address(&guard, &RIP, &client, f.now);
+        assert!(matches!(found, Some(Found::Alive(found)) if core::ptr::eq(found, entry)));
+        Ok(())
+    }
+
+    #[test]
     fn esp_follows_the_entry_established_last() -> Result {
         let f = Fixture::new()?;
         let guard = Guard::new();

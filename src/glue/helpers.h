@@ -27,6 +27,7 @@ void ipvs_ipsec_local_bh_disable(void);
 void ipvs_ipsec_local_bh_enable(void);
 bool ipvs_ipsec_in_softirq(void);
 void ipvs_ipsec_spin_lock_nested(spinlock_t *lock, int subclass);
+bool ipvs_ipsec_spin_is_locked(spinlock_t *lock);
 void ipvs_ipsec_spin_unlock(spinlock_t *lock);
 
 /* kapi/memory.rs */

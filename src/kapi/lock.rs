@@ -5,8 +5,10 @@
 //! C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
 
 use super::bindings;
+use core::cmp::Ordering;
 use kernel::{
     prelude::*,
+    sync::barrier::{smp_mb, Read},
     types::{NotThreadSafe, Opaque},
 };
 
@@ -65,10 +67,45 @@ impl<const N: usize> Stripes<N> {
         InnerGuard(lock, NotThreadSafe)
     }
 
+    /// Takes the locks for two hashes while another is held, both of a greater `level`; the second
+    /// is of the level `then`. In an order that all take them in.
+    pub(crate) fn lock_two_within<'a>(
+        &'a self,
+        outer: &'a StripeGuard<'_>,
+        [one, other]: [usize; 2],
+        level: usize,
+        then: usize,
+    ) -> (Option<InnerGuard<'a>>, InnerGuard<'a>) {
+        let [first, second] = match Self::number(one).cmp(&Self::number(other)) {
+            Ordering::Less => [one, other],
+            Ordering::Equal => return (None, self.lock_within(outer, one, level)),
+            Ordering::Greater => [other, one],
+        };
+        let first = self.lock_within(outer, first, level);
+        (Some(first), self.lock_within(outer, second, then))
+    }
+
+    /// Waits until the lock for `hash` is released by whoever has it now. The caller holds none.
+    #[inline]
+    pub(crate) fn wait(&self, hash: usize, level: usize) {
+        // ORDERING: Whoever has seen what was changed under the lock sees here that it is held, or
+        // all that was changed: pairs with the stores to chains, which are Release.
+        smp_mb(Read);
+        // SAFETY: The lock is initialised by the type invariant.
+        if unsafe { bindings::ipvs_ipsec_spin_is_locked(self.stripe(hash).get()) } {
+            drop(self.lock(hash, level));
+        }
+    }
+
+    #[inline]
+    fn number(hash: usize) -> usize {
+        const { assert!(N.is_power_of_two()) };
+        hash & (N - 1)
+    }
+
     #[inline]
     fn stripe(&self, hash: usize) -> &Opaque<bindings::spinlock_t> {
-        const { assert!(N.is_power_of_two()) };
-        &self.0[hash & (N - 1)]
+        &self.0[Self::number(hash)]
     }
 }
 

@@ -5,7 +5,7 @@
 //! Each object hangs in `N` indices at once, by a hash each. Some are wide: they have more about them, a
 //! value that the others need no memory for, and may hang in up to `M` indices more. Readers take no
 //! lock. Writers take the stripe lock of the object's hash in index 0, which is the lock of the object, and with it
-//! one of a further index at a time. A stripe lock covers all buckets whose number ends in the
+//! one of a further index at a time, or two where an object goes from one chain to another. A stripe lock covers all buckets whose number ends in the
 //! same bits, in every size of the table, so that it stays the right one during a resize.
 //!
 //! A reader who meets the end marker of another bucket was led astray by an object that was linked
@@ -257,6 +257,26 @@ where
         None
     }
 
+    /// The first object that is `wanted` of those in index `I` with the first hash, or else with the
+    /// second, which is what objects have before they are [relinked](Table::relink) to the first.
+    /// One that goes over meanwhile is found, too. The caller holds no lock of the table.
+    #[inline(always)]
+    pub(crate) fn find_moving<'g, const I: usize>(
+        &'g self,
+        guard: &'g Guard,
+        [to, from]: [u32; 2],
+        mut wanted: impl FnMut(&T) -> bool,
+    ) -> Option<&'g Node<T, F, N, M>> {
+        self.find::<I>(guard, to, &mut wanted)
+            .or_else(|| self.find::<I>(guard, from, &mut wanted))
+            .or_else(|| {
+                // Whoever takes an object out of the second chain has the lock of that until the
+                // object is in the first one.
+                self.index(I).locks.wait(u32_as_usize(from), I);
+                self.find::<I>(guard, to, &mut wanted)
+            })
+    }
+
     #[inline(always)]
     fn search<'g, const I: usize>(
         &'g self,
@@ -367,7 +387,7 @@ where
 
     /// Gives an object the hash `hash` in index `I`, which is not 0, and puts it before all others
     /// of its bucket, unless it is not in this index. `change` is called when no reader finds the
-    /// object in this index. Does not sleep.
+    /// object in this index; see [`Table::find_moving`]. Does not sleep.
     pub(crate) fn relink<'g, const I: usize>(
         &'g self,
         guard: &'g Guard,
@@ -380,18 +400,17 @@ where
         if !node.is_linked() {
             return;
         }
-        let Some(place) = node.place(I).filter(Place::is_linked) else {
+        let here = node.place(I).zip(node.hash(I));
+        let Some((place, old)) = here.filter(|(place, _)| place.is_linked()) else {
             return;
         };
-        {
-            let _lock = self.lock_more(&object, I, node);
-            place.unlink();
-        }
+        let hashes = [once::read(old), hash].map(u32_as_usize);
+        let locks = &self.index(I).locks;
+        // Not one after the other: who misses the object in its old chain waits for the old lock.
+        let _locks = locks.lock_two_within(&object, hashes, I, N + M);
+        place.unlink();
         change();
-        if let Some(old) = node.hash(I) {
-            once::write(old, hash);
-        }
-        let _lock = self.lock_more(&object, I, node);
+        once::write(old, hash);
         self.link(guard, I, node);
     }
 

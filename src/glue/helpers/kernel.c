@@ -44,6 +44,11 @@ void ipvs_ipsec_spin_lock_nested(spinlock_t *lock, int subclass)
 	spin_lock_nested(lock, subclass);
 }
 
+bool ipvs_ipsec_spin_is_locked(spinlock_t *lock)
+{
+	return spin_is_locked(lock);
+}
+
 void ipvs_ipsec_spin_unlock(spinlock_t *lock)
 {
 	spin_unlock(lock);

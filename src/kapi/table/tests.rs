@@ -350,6 +350,71 @@ mod tests {
         Ok(())
     }
 
+    /// Looks for what is just being moved, in its old chain and in its new one.
+    struct Follower {
+        table: Arc<Objects>,
+        key: Atomic<u32>,
+        rounds: Atomic<i32>,
+        missed: Atomic<i32>,
+        stop: Atomic<i32>,
+    }
+
+    impl Task for Follower {
+        fn run(&self) -> Option<u64> {
+            while self.stop.load(Relaxed) == 0 {
+                for _ in 0..100 {
+                    let key = self.key.load(Relaxed);
+                    let hashes = [!other_hash(key), other_hash(key)];
+                    let wanted = |object: &Object| object.key == key;
+                    let guard = Guard::new();
+                    if self
+                        .table
+                        .find_moving::<1>(&guard, hashes, wanted)
+                        .is_none()
+                    {
+                        self.missed.add(1, Relaxed);
+                    }
+                }
+                self.rounds.add(1, Relaxed);
+                breathe();
+            }
+            None
+        }
+    }
+
+    #[test]
+    fn what_is_relinked_is_found_at_every_moment() -> Result {
+        let fixture = Fixture::new(LASTING)?;
+        let follower = Follower {
+            table: fixture.table.clone(),
+            key: Atomic::new(0),
+            rounds: Atomic::new(0),
+            missed: Atomic::new(0),
+            stop: Atomic::new(0),
+        };
+        let follower = KBox::pin_init(Deferred::new(Ok(follower)), GFP_KERNEL)?;
+        follower.kick();
+        for key in 0..LASTING {
+            follower.key.store(key, Relaxed);
+            let begun = follower.rounds.load(Relaxed);
+            while follower.rounds.load(Relaxed) == begun {
+                breathe();
+            }
+            let guard = Guard::new();
+            let wanted = |object: &Object| object.key == key;
+            let node = fixture.table.find::<0>(&guard, hash(key), wanted);
+            let node = node.ok_or(ENOENT)?;
+            fixture
+                .table
+                .relink::<1>(&guard, node, !other_hash(key), || {
+                    (0..1000).for_each(|_| core::hint::spin_loop());
+                });
+        }
+        follower.stop.store(1, Relaxed);
+        assert_eq!(follower.missed.load(Relaxed), 0);
+        Ok(())
+    }
+
     /// Finds an object, and stays with it for a while after its bucket was given up.
     struct Lingerer {
         table: Arc<Objects>,
