@@ -17,8 +17,9 @@ from collections.abc import Iterator
 import pytest
 
 from kt.dual import Dual, Family
-from kt.inet import Client, fragments, icmp_error, read
-from kt.packets import ESP, NON_ESP_MARKER, ike
+from kt.inet import IPIP, IPV6, Client, aged, fragments, icmp_error, ip, read, udp
+from kt.net import sh
+from kt.packets import ESP, NON_ESP_MARKER, UDP, esp, ike
 from kt.wait import PATIENCE
 
 
@@ -169,3 +170,74 @@ def test_other_servers_share_the_service(dual: Dual, side: Family) -> None:
         there = {p.src for p in dual.captures[0].some(2)}
         here = {got(sock)[1] for _ in range(2)}
     assert here | there == {client.address for client in clients}
+
+
+# An SA that needs no key: what it protects is there to be written, and to be read.
+SPI = 0xE5000001
+NULL = "enc ecb(cipher_null) \"\""
+
+
+@contextlib.contextmanager
+def opened(dual: Dual, client: Client, address: str) -> Iterator[None]:
+    """The director's own IPsec decrypts what the client sends to this address of it."""
+    ends = f"src {client.address} dst {address} proto esp spi {SPI}"
+    dual.director.ip(f"xfrm state add {ends} mode tunnel {NULL}")
+    try:
+        yield
+    finally:
+        dual.director.ip(f"xfrm state del {ends}")
+
+
+def sealed(client: Client, inner: bytes) -> bytes:
+    """An IP packet in ESP of that SA (RFC 4303 section 2.4: padded to four bytes)."""
+    pad = bytes(range(1, 1 + -(len(inner) + 2) % 4))
+    trailer = pad + bytes([len(pad), IPIP if inner[0] >> 4 == 4 else IPV6])
+    return client.ip(ESP, esp(SPI, body=inner + trailer))
+
+
+def here(side: Family, method: str) -> str:
+    """The address of a server that is the director itself."""
+    return side.vip if method == "local" else side.towards(1)
+
+
+@pytest.fixture(params=["local", "dr", "nat"])
+def tunnel(dual: Dual, side: Family, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """An initiator whose ESP the director itself decrypts, whatever the method says of it."""
+    server = here(side, request.param)
+    dual.configure(side, request.param, server)
+    client = side.client(71)
+    end = server if request.param == "nat" else side.vip
+    with listening(dual, side, end) as sock, opened(dual, client, end):
+        dual.expect(client.first(), ike=1)
+        reply(dual, sock, client)
+        dual.expect(client.later(), ike=1)
+        check(sock, client, client.later())
+        yield client
+
+
+def test_what_was_in_esp_may_be_for_another_service(
+    dual: Dual, side: Family, tunnel: Client
+) -> None:
+    """Nobody has seen the packet inside before it came out."""
+    dual.genl.do("service-new", address=side.other_vip, scheduler="rr")
+    dual.genl.do("server-new", service=side.other_vip, address=side.rip(), method="dr")
+    inner = side.client(72, vip=side.other_vip).first()
+    with dual.moved(2) as moved:
+        dual.port.send([sealed(tunnel, inner)])
+    assert (moved["esp"], moved["ike"]) == (1, 1)
+    assert dual.captures[0].one().raw == aged(inner)
+
+
+def test_what_was_in_esp_may_be_for_ip_vs(dual: Dual, side: Family, tunnel: Client) -> None:
+    sh("modprobe", "ip_vs")
+    asked = f"[{side.other_vip}]:53" if side.version == 6 else f"{side.other_vip}:53"
+    server = f"[{side.rip()}]:53" if side.version == 6 else f"{side.rip()}:53"
+    src, dst = side.client(73).address, side.other_vip
+    inner = ip(src, dst, UDP, udp(src, dst, (5353, 53), b"a name"))
+    dual.director.run("ipvsadm", "-A", "-u", asked, "-s", "rr")
+    try:
+        dual.director.run("ipvsadm", "-a", "-u", asked, "-r", server, "-g")
+        dual.expect(sealed(tunnel, inner), esp=1)
+        assert dual.captures[0].one().message == b"a name"
+    finally:
+        dual.director.run("ipvsadm", "-C")

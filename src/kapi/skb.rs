@@ -250,7 +250,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Whether the route the packet came in by ends on this host.
+    /// Whether the packet's route ends on this host.
     pub(crate) fn is_for_us(&self) -> bool {
         // SAFETY: `skb` is valid, and has a route in the hooks that we are in.
         unsafe { bindings::ipvs_ipsec_skb_is_local(self.as_ptr(), self.family == Family::V6) }
@@ -330,11 +330,17 @@ impl<'a> Packet<'a> {
         Verdict::ACCEPT
     }
 
-    /// Lets the packet go on its way through the hook, out of sight of ip_vs and of connection
-    /// tracking.
+    /// Lets the packet go on its way through the hook, out of sight of connection tracking; and of
+    /// ip_vs, if it leaves this host. What ends here may be ESP: the mark of ip_vs would stay on what
+    /// is inside, and every look-up of ip_vs and of ours would take that for seen.
     #[inline]
     pub(crate) fn accept_as_ours(self) -> Verdict {
-        self.mark_ours();
+        if !self.is_for_us() {
+            // SAFETY: `skb` is valid and ours.
+            unsafe { bindings::ipvs_ipsec_skb_set_ipvs_property(self.as_ptr()) };
+        }
+        // SAFETY: `skb` is valid and ours.
+        unsafe { bindings::ipvs_ipsec_skb_untrack(self.as_ptr()) };
         self.accept()
     }
 
@@ -393,16 +399,6 @@ impl<'a> Packet<'a> {
             }
         }
         Verdict(bindings::NF_STOLEN)
-    }
-
-    /// Neither ip_vs nor connection tracking shall see the packet once more.
-    #[inline]
-    fn mark_ours(&self) {
-        // SAFETY: `skb` is valid and ours.
-        unsafe {
-            bindings::ipvs_ipsec_skb_set_ipvs_property(self.as_ptr());
-            bindings::ipvs_ipsec_skb_untrack(self.as_ptr());
-        }
     }
 }
 
