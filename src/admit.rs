@@ -99,7 +99,10 @@ impl<'g> Arrival<'g> {
     fn advance(&self, entry: &'g EntryNode, event: Event, traffic: &Traffic) -> Outcome {
         // Who has died meanwhile is treated as one who had not proved itself.
         let state = entry.state(self.now).unwrap_or(State::Initial);
-        let outcome = state.on(entry.judge(state, event));
+        let mut outcome = state.on(entry.judge(state, event));
+        if traffic.ike().is_some_and(|header| header.is_aside) {
+            outcome = outcome.aside();
+        }
         if let Outcome::Restart(to) = outcome {
             let mut deadline = self.deadline(to);
             if entry.flow().transport == Transport::Tcp {
@@ -134,6 +137,9 @@ impl<'g> Arrival<'g> {
         let entry = match own.filter(|entry| entry.is_served_by(server)) {
             Some(entry) => entry,
             None if server.is_translated() => {
+                if traffic.ike().is_some_and(|header| header.is_aside) {
+                    return Err(Reason::IkeExchange.into());
+                }
                 let binding = Binding {
                     server,
                     template: None,
@@ -227,6 +233,10 @@ impl<'g> Arrival<'g> {
         let same_sa = self
             .entries()
             .by_spi(self.guard, &self.vip, (spi, spi_hash), self.now);
+        if header.is_aside {
+            let entry = self.aside(known, same_sa).ok_or(Reason::IkeExchange)?;
+            return Ok((entry, entry.on_ike(header)));
+        }
         let origin = Origin::Message(header, spi_hash);
         match (known, same_sa) {
             // The initiator began the IKE SA on its other flow, and was bound to another server
@@ -257,6 +267,20 @@ impl<'g> Arrival<'g> {
             }
             (None, None) => Err(Reason::IkeNoEntry),
         }
+    }
+
+    /// The entry of a message that says nothing about its IKE SA, and makes no entry: that of the
+    /// IKE SA, if its server's answer needs none of this flow; else the flow's own, which may have
+    /// other IKE SAs once it has one.
+    fn aside(
+        &self,
+        known: Option<&'g EntryNode>,
+        same_sa: Option<&'g EntryNode>,
+    ) -> Option<&'g EntryNode> {
+        let is_established = |entry: &&EntryNode| entry.state(self.now) == Some(State::Established);
+        same_sa
+            .filter(|entry| !entry.server.is_translated())
+            .or(known.filter(is_established))
     }
 
     /// An entry with server and state of one that has seen the same IKE SA. From another address

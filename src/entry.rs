@@ -266,6 +266,9 @@ impl Entry {
     /// Learns the SPI that the initiator is to show from what its server sends: a reply, or the
     /// beginning of an IKE SA of its own.
     pub(crate) fn learn(&self, message: &Header) {
+        if message.is_aside {
+            return;
+        }
         let is_reply = message.initiator_spi == self.initiator_spi();
         match message.responder_spi {
             0 if !is_reply && self.is_initial() => self.spis.offer(message.initiator_spi),

@@ -55,14 +55,16 @@ MALFORMED = {
 }
 GOOD = "good"
 """The verdict on a packet without such a fault."""
+UNSURE = "unsure"
+"""That on one that has such a fault unless its client has an IKE SA."""
 
 
 def verdict(protocol: int, payload: bytes) -> str | None:
     """GOOD, or the reason to drop a packet to the VIP; `None` when it is not ours."""
     if protocol == UDP and payload[2:4] not in PORTS_OF_IKE:
         return None
-    found = oracle.verdict(protocol, payload)
-    return found if found is None or found in MALFORMED else GOOD
+    found = oracle.verdict(protocol, payload, aside=UNSURE)
+    return found if found is None or found in MALFORMED | {UNSURE} else GOOD
 
 
 @dataclass
@@ -74,7 +76,10 @@ class Made:
     """The packet as the director gets it, if it does."""
     verdict: str | None
     sure: bool = True
-    """Whether it is known what IPv4 makes of it, before it is ours."""
+    """Whether it is known what IPv4 makes of it, before it is ours; and we, without its entry."""
+
+    def __post_init__(self) -> None:
+        self.sure = self.verdict != UNSURE
 
 
 @dataclass
@@ -308,7 +313,7 @@ def exchange(maker: Maker, draft: Draft) -> None:
     put(draft, draft.ike + 17, bytes([pick(dice, (0x00, 0x10, 0x1F, 0x20, 0x21, 0x30, 0xF0))]))
     if dice.random() < 0.7:
         put(draft, draft.ike + 17, pick(dice, (b"\x10", b"\x20")))
-        put(draft, draft.ike + 18, bytes([dice.randrange(48)]))
+        put(draft, draft.ike + 18, bytes([pick(dice, (dice.randrange(48), 255))]))
 
 
 @change

@@ -12,10 +12,12 @@ import struct
 
 from kt.packets import AH, ESP, TCP, UDP
 
-IKEV2 = {34, 35, 36, 37, 38, 39, 40, 41, 43, 44}
+IKEV2 = {34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44}
 IKEV2_BEGINS = {34, 38}
 IKEV1 = {1, 2, 3, 4, 5, 6, 32, 33}
 IKEV1_BEGINS = {1, 2, 3, 4}
+IKEV1_NOTIFIES = 5
+PRIVATE = set(range(240, 256))
 IKEV2_SEALED = {46, 53}
 PAYLOADS_MAX = 128
 
@@ -36,7 +38,11 @@ def payloads(kind: int, body: bytes, *, ikev2: bool) -> bool:
     return kind == 0
 
 
-def ike(message: bytes) -> str:
+ASIDE = "drop-ike-exchange"
+"""The verdict on what passes where there is an IKE SA, says nothing about it and begins none."""
+
+
+def ike(message: bytes, aside: str) -> str:
     """IKE: its verdict without entry, "" for one that begins an IKE SA."""
     if len(message) < 28:
         return "drop-ike-short"
@@ -46,15 +52,20 @@ def ike(message: bytes) -> str:
         return "drop-ike-version"
     if not 28 <= length <= len(message):
         return "drop-ike-length"
-    if exchange not in (IKEV1 if version >> 4 == 1 else IKEV2):
+    if exchange not in PRIVATE | (IKEV1 if version >> 4 == 1 else IKEV2):
         return "drop-ike-exchange"
     if ispi == 0:
         return "drop-ike-spi"
-    if rspi == 0 and exchange not in (IKEV1_BEGINS if version >> 4 == 1 else IKEV2_BEGINS):
-        return "drop-ike-exchange"
     encrypted = version >> 4 == 1 and flags & 1
+    notifies = version >> 4 == 1 and exchange == IKEV1_NOTIFIES and rspi == 0 and not encrypted
+    says_nothing = exchange in PRIVATE or notifies
+    begins = exchange in (IKEV1_BEGINS if version >> 4 == 1 else IKEV2_BEGINS)
+    if rspi == 0 and not begins and not says_nothing:
+        return "drop-ike-exchange"
     if not encrypted and not payloads(first, message[28:length], ikev2=version >> 4 == 2):
         return "drop-ike-payload"
+    if says_nothing:
+        return aside
     return "drop-ike-no-entry" if rspi else ""
 
 
@@ -65,7 +76,7 @@ def esp_in_udp(message: bytes) -> str:
     return "drop-esp-in-udp-no-entry"
 
 
-def udp(datagram: bytes) -> str | None:
+def udp(datagram: bytes, aside: str) -> str | None:
     """A datagram: its verdict, or None when it is not ours."""
     if len(datagram) < 8:
         return "drop-truncated"
@@ -75,13 +86,16 @@ def udp(datagram: bytes) -> str | None:
     if not 8 <= length <= len(datagram):
         return "drop-truncated"
     message = datagram[8:length]
+    if message == b"\xff":
+        return "drop-keepalive-no-entry"
     if dport == 4500:
-        if message == b"\xff":
-            return "drop-keepalive-no-entry"
         if len(message) < 4:
             return "drop-truncated"
-        return ike(message[4:]) if message[:4] == bytes(4) else esp_in_udp(message)
-    return esp_in_udp(message[8:]) if message[:8] == bytes(8) else ike(message)
+        return ike(message[4:], aside) if message[:4] == bytes(4) else esp_in_udp(message)
+    if message[:8] != bytes(8):
+        return ike(message, aside)
+    found = esp_in_udp(message[8:])
+    return "drop-ike-spi" if found == "drop-esp-malformed" else found
 
 
 def tcp(segment: bytes) -> str | None:
@@ -94,10 +108,10 @@ def tcp(segment: bytes) -> str | None:
     return "" if syn and not ack else "drop-tcp-no-entry"
 
 
-def verdict(protocol: int, payload: bytes) -> str | None:
+def verdict(protocol: int, payload: bytes, aside: str = ASIDE) -> str | None:
     """Any packet to a VIP, of a client without entry."""
     if protocol == UDP:
-        return udp(payload)
+        return udp(payload, aside)
     if protocol == TCP:
         return tcp(payload)
     if protocol == ESP:

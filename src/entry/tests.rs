@@ -45,6 +45,7 @@ mod tests {
             initiator_spi,
             responder_spi,
             from_responder: false,
+            is_aside: false,
         }
     }
 

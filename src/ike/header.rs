@@ -4,6 +4,8 @@
 //!
 //! RFC 2408 section 3.1, RFC 7296 section 3.1.
 
+use core::ops::RangeInclusive;
+
 /// Bytes of the header.
 pub const LEN: usize = 28;
 
@@ -16,8 +18,8 @@ pub enum Fault {
     Version,
     /// The length field is below that of the header, or above what arrived.
     Length,
-    /// An exchange type that is not registered for this version, or one that cannot begin an IKE
-    /// SA in a message without responder SPI.
+    /// An exchange type that is neither registered for this version nor private, or one that nobody
+    /// begins without the responder's SPI.
     Exchange,
     /// The initiator SPI is zero.
     Spi,
@@ -35,6 +37,10 @@ pub struct Header {
     /// Whether it comes from the end that did not begin the IKE SA, as IKEv2 tells (RFC 7296
     /// section 3.1, flag I). ISAKMP does not.
     pub from_responder: bool,
+    /// Whether it says nothing about the IKE SA: of a private exchange, or a notification in clear
+    /// whose sender does not know the responder's SPI. It passes where there is an IKE SA, and moves
+    /// nothing.
+    pub is_aside: bool,
 }
 
 impl Header {
@@ -47,10 +53,11 @@ impl Header {
             _next_payload, version, exchange, flags,
             _, _, _, _, // message ID
             l0, l1, l2, l3] = *bytes.ok_or(Fault::Short)?;
-        let header = Header {
+        let mut header = Header {
             initiator_spi: u64::from_be_bytes([i0, i1, i2, i3, i4, i5, i6, i7]),
             responder_spi: u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]),
             from_responder: version >> 4 == 2 && flags & FLAG_INITIATOR == 0,
+            is_aside: PRIVATE_EXCHANGES.contains(&exchange),
         };
         let known = match version >> 4 {
             1 => ISAKMP_EXCHANGES,
@@ -62,14 +69,18 @@ impl Header {
         if !usize::try_from(length).is_ok_and(|length| (LEN..=arrived).contains(&length)) {
             return Err(Fault::Length);
         }
-        let Some(known) = known.iter().find(|known| known.number == exchange) else {
+        let known = known.iter().find(|known| known.number == exchange);
+        if known.is_none() && !header.is_aside {
             return Err(Fault::Exchange);
-        };
+        }
         if header.initiator_spi == 0 {
             return Err(Fault::Spi);
         }
-        if header.responder_spi == 0 && !known.begins {
-            return Err(Fault::Exchange);
+        if let (0, Some(known)) = (header.responder_spi, known) {
+            header.is_aside = known.notifies && flags & FLAG_ENCRYPTION == 0;
+            if !known.begins && !header.is_aside {
+                return Err(Fault::Exchange);
+            }
         }
         Ok(header)
     }
@@ -77,7 +88,7 @@ impl Header {
     /// Whether it begins an IKE SA.
     #[inline]
     pub fn is_first(&self) -> bool {
-        self.responder_spi == 0 && !self.from_responder
+        self.responder_spi == 0 && !self.from_responder && !self.is_aside
     }
 
     /// The SPI that its receiver has chosen, 0 if its sender does not know that. In ISAKMP the
@@ -101,17 +112,24 @@ impl Header {
 /// The original initiator sends this message (RFC 7296 section 3.1).
 const FLAG_INITIATOR: u8 = 0x08;
 
-/// A registered exchange type.
+/// All that follows the header of ISAKMP is encrypted (RFC 2408 section 3.1).
+pub(super) const FLAG_ENCRYPTION: u8 = 0x01;
+
+/// A registered exchange type, and what an initiator does with it that does not know the responder's
+/// SPI.
 struct Exchange {
     number: u8,
-    /// Whether an initiator begins an IKE SA with it, when it does not know the responder's SPI.
+    /// Whether it begins an IKE SA.
     begins: bool,
+    /// Whether it notifies, in clear, of what is wrong with the one that it has begun.
+    notifies: bool,
 }
 
 const fn begins(number: u8) -> Exchange {
     Exchange {
         number,
         begins: true,
+        notifies: false,
     }
 }
 
@@ -119,19 +137,31 @@ const fn later(number: u8) -> Exchange {
     Exchange {
         number,
         begins: false,
+        notifies: false,
     }
 }
 
+const fn notifies(number: u8) -> Exchange {
+    Exchange {
+        number,
+        begins: false,
+        notifies: true,
+    }
+}
+
+/// For private use in either version, as Windows' AuthIP does.
+const PRIVATE_EXCHANGES: RangeInclusive<u8> = 240..=255;
+
 /// IANA "Internet Key Exchange (IKE) Attributes" and RFC 2408 section 3.1, RFC 2409.
 const ISAKMP_EXCHANGES: &[Exchange] = &[
-    begins(1), // Base
-    begins(2), // Identity Protection, Main Mode
-    begins(3), // Authentication Only
-    begins(4), // Aggressive
-    later(5),  // Informational
-    later(6),  // Transaction
-    later(32), // Quick Mode
-    later(33), // New Group Mode
+    begins(1),   // Base
+    begins(2),   // Identity Protection, Main Mode
+    begins(3),   // Authentication Only
+    begins(4),   // Aggressive
+    notifies(5), // Informational
+    later(6),    // Transaction
+    later(32),   // Quick Mode
+    later(33),   // New Group Mode
 ];
 
 /// IANA "Internet Key Exchange Version 2 (IKEv2) Parameters".
@@ -144,6 +174,7 @@ const IKEV2_EXCHANGES: &[Exchange] = &[
     later(39),  // GSA_AUTH
     later(40),  // GSA_REGISTRATION
     later(41),  // GSA_REKEY
+    later(42),  // GSA_INBAND_REKEY
     later(43),  // IKE_INTERMEDIATE
     later(44),  // IKE_FOLLOWUP_KE
 ];
@@ -173,6 +204,7 @@ mod tests {
                 initiator_spi: 0x1122_3344_5566_7788,
                 responder_spi: 0,
                 from_responder: false,
+                is_aside: false,
             })
         );
     }
@@ -228,7 +260,7 @@ mod tests {
             Err(Fault::Exchange)
         );
         assert_eq!(
-            Header::parse(Some(&message(0x20, 42, 7)), LEN),
+            Header::parse(Some(&message(0x20, 45, 7)), LEN),
             Err(Fault::Exchange)
         );
     }
@@ -236,14 +268,48 @@ mod tests {
     #[test]
     fn only_some_exchanges_begin_an_ike_sa() {
         for exchange in 0..=255 {
-            let begins = Header::parse(Some(&message(0x20, exchange, 0)), LEN).is_ok();
+            let first = Header::parse(Some(&message(0x20, exchange, 0)), LEN);
+            let begins = first.is_ok_and(|header| header.is_first());
             assert_eq!(
                 (exchange, begins),
                 (exchange, exchange == 34 || exchange == 38)
             );
-            let later = Header::parse(Some(&message(0x20, exchange, 7)), LEN).is_ok();
-            assert_eq!(later, (34..=44).contains(&exchange) && exchange != 42);
+            let later = Header::parse(Some(&message(0x20, exchange, 7)), LEN);
+            let moves = later.is_ok_and(|header| !header.is_aside);
+            assert_eq!((exchange, moves), (exchange, (34..=44).contains(&exchange)));
         }
+    }
+
+    #[test]
+    fn private_exchanges_pass_and_begin_nothing() {
+        for exchange in 0..=255 {
+            let is_private = (240..=255).contains(&exchange);
+            for (version, responder_spi) in [(0x10, 0), (0x10, 7), (0x20, 0), (0x20, 7)] {
+                let header = Header::parse(Some(&message(version, exchange, responder_spi)), LEN);
+                let aside = header.is_ok_and(|header| header.is_aside && !header.is_first());
+                // The other one that has this form.
+                let notifies = (version, exchange, responder_spi) == (0x10, 5, 0);
+                assert_eq!((exchange, aside), (exchange, is_private || notifies));
+            }
+        }
+    }
+
+    #[test]
+    fn a_notification_without_responder_spi_is_in_clear() {
+        let mut bytes = message(0x10, 5, 0);
+        bytes[19] = 0;
+        let header = Header::parse(Some(&bytes), LEN);
+        assert!(header.is_ok_and(|header| header.is_aside && !header.is_first()));
+        bytes[19] = FLAG_ENCRYPTION;
+        assert_eq!(Header::parse(Some(&bytes), LEN), Err(Fault::Exchange));
+        // With it, it is like any other message of an IKE SA.
+        bytes[15] = 7;
+        let header = Header::parse(Some(&bytes), LEN);
+        assert!(header.is_ok_and(|header| !header.is_aside));
+        assert_eq!(
+            Header::parse(Some(&message(0x20, 37, 0)), LEN),
+            Err(Fault::Exchange)
+        );
     }
 
     #[test]

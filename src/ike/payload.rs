@@ -20,10 +20,6 @@ const NONE: u8 = 0;
 /// 2.5). Each is the last of its message, and its "next payload" is the first one inside.
 const SEALED: [u8; 2] = [46, 53];
 
-/// Flag of ISAKMP: all that follows the header is encrypted (RFC 2408 section 3.1). It means nothing
-/// in IKEv2.
-const ENCRYPTION: u8 = 0x01;
-
 /// A chain, before it has been walked.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain {
@@ -41,7 +37,7 @@ impl Chain {
         let [.., first, version, _exchange, flags, _, _, _, _, l0, l1, l2, l3] = *header;
         let len = usize::try_from(u32::from_be_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
         let isakmp = version >> 4 == 1;
-        let encrypted = isakmp && flags & ENCRYPTION != 0;
+        let encrypted = isakmp && flags & header::FLAG_ENCRYPTION != 0;
         Chain {
             first: if encrypted { NONE } else { first },
             len: len.saturating_sub(header::LEN),

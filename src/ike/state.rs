@@ -38,7 +38,8 @@ impl Event {
     /// seen. Where what it sends may pass by the director unseen (dr, tun), any responder SPI
     /// shows that it has answered; `sees_replies` if it may not.
     pub fn ike(header: &Header, learnt: u64, sees_replies: bool) -> Event {
-        if header.is_first() {
+        let knows_none = header.is_aside && header.responder_spi == 0;
+        if header.is_first() || knows_none {
             Event::IkeFirst
         } else if learnt == 0 && !sees_replies || learnt != 0 && header.shows(learnt) {
             Event::IkeLater
@@ -57,6 +58,16 @@ pub enum Outcome {
     Forward,
     /// Drop; state and timer stay.
     Drop,
+}
+
+impl Outcome {
+    /// What becomes of a message that says nothing about its IKE SA (`Header::is_aside`).
+    pub fn aside(self) -> Self {
+        match self {
+            Outcome::Restart(_) => Outcome::Forward,
+            other => other,
+        }
+    }
 }
 
 impl State {
@@ -95,6 +106,7 @@ mod tests {
             initiator_spi: 1,
             responder_spi,
             from_responder: false,
+            is_aside: false,
         };
         assert_eq!(Event::ike(&message(0), 0, true), IkeFirst);
         assert_eq!(Event::ike(&message(0), 7, true), IkeFirst);
@@ -114,11 +126,37 @@ mod tests {
             initiator_spi: 7,
             responder_spi: 8,
             from_responder: true,
+            is_aside: false,
         };
         assert_eq!(Event::ike(&answer, 7, true), IkeLater);
         answer.responder_spi = 0; // a COOKIE
         assert_eq!(Event::ike(&answer, 7, true), IkeLater);
         assert_eq!(Event::ike(&answer, 9, true), IkeUnproved);
+    }
+
+    #[test]
+    fn a_notification_in_clear_passes_before_the_responder_is_known() {
+        let message = Header {
+            initiator_spi: 1,
+            responder_spi: 0,
+            from_responder: false,
+            is_aside: true,
+        };
+        for (learnt, sees_replies) in [(0, false), (0, true), (7, false), (7, true)] {
+            let event = Event::ike(&message, learnt, sees_replies);
+            assert_eq!(Initial.on(event).aside(), Outcome::Forward);
+        }
+    }
+
+    #[test]
+    fn what_is_aside_moves_nothing() {
+        for state in [Initial, Established] {
+            for event in [IkeFirst, IkeLater, IkeUnproved] {
+                let (ours, others) = (state.on(event).aside(), state.on(event));
+                assert_eq!(ours == Outcome::Drop, others == Outcome::Drop);
+                assert!(!matches!(ours, Outcome::Restart(_)));
+            }
+        }
     }
 
     #[test]

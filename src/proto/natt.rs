@@ -35,20 +35,26 @@ pub(super) fn parse(datagram: &impl Payload, ports: Ports) -> Result<Traffic, Re
         Some(NON_ESP_MARKER) => ike(datagram, MARKER_LEN, ports),
         Some(_) => esp_in_udp(datagram, 0, ports),
         // RFC 3948 section 2.3.
-        None if datagram.available() == 1 && datagram.array(0) == Some([0xff]) => {
-            Ok(Traffic::Keepalive(ports))
-        }
+        None if is_keepalive(datagram) => Ok(Traffic::Keepalive(ports)),
         None => Err(Reason::Truncated),
     }
 }
 
-/// Parses a datagram on port 500, where the drafts had ESP too.
+/// Parses a datagram on port 500, where the drafts had all of it too.
 #[inline]
 pub(super) fn parse_draft(datagram: &impl Payload, ports: Ports) -> Result<Traffic, Reason> {
     match datagram.array(0) {
-        Some(NON_IKE_MARKER) => esp_in_udp(datagram, NON_IKE_MARKER.len(), ports),
+        // What is no ESP is IKE whose initiator SPI is zero.
+        Some(NON_IKE_MARKER) => {
+            esp_in_udp(datagram, NON_IKE_MARKER.len(), ports).map_err(|_| Reason::IkeSpi)
+        }
+        None if is_keepalive(datagram) => Ok(Traffic::Keepalive(ports)),
         _ => ike(datagram, 0, ports),
     }
+}
+
+fn is_keepalive(datagram: &impl Payload) -> bool {
+    datagram.available() == 1 && datagram.array(0) == Some([0xff])
 }
 
 /// Parses the ESP packet that begins at `offset`.
@@ -119,7 +125,9 @@ mod tests {
         assert_eq!(traffic(4500, &[0xfe]), Err(Reason::Truncated));
         assert_eq!(traffic(4500, &[0xff, 0xff]), Err(Reason::Truncated));
         assert_eq!(traffic(4500, &[]), Err(Reason::Truncated));
-        assert_eq!(traffic(500, &[0xff]), Err(Reason::IkeShort));
+        assert!(matches!(traffic(500, &[0xff]), Ok(Traffic::Keepalive(_))));
+        assert_eq!(traffic(500, &[0xfe]), Err(Reason::IkeShort));
+        assert_eq!(traffic(500, &[0xff, 0xff]), Err(Reason::IkeShort));
     }
 
     #[test]
@@ -128,7 +136,15 @@ mod tests {
             traffic(4500, &[0, 0, 0, 1, 0, 0, 0]),
             Err(Reason::EspMalformed)
         );
-        assert_eq!(traffic(500, &[0; 15]), Err(Reason::EspMalformed));
-        assert_eq!(traffic(500, &[0; 20]), Err(Reason::EspMalformed));
+    }
+
+    #[test]
+    fn behind_a_marker_on_port_500_is_esp_or_an_spi_of_zero() {
+        assert_eq!(traffic(500, &[0; 7]), Err(Reason::IkeShort));
+        for len in [8, 15, 16, 28, 60] {
+            assert_eq!(traffic(500, &[0; 60][..len]), Err(Reason::IkeSpi));
+        }
+        let short = Packet::new(&[0; 8]).and(&[0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(traffic(500, &short), Err(Reason::IkeSpi));
     }
 }

@@ -8,7 +8,7 @@ use pure::ike::{header, header::Header, payload, NATT_PORT, PORT};
 const ISAKMP: u8 = 1;
 const ISAKMP_EXCHANGES: [u8; 8] = [1, 2, 3, 4, 5, 6, 32, 33];
 const ISAKMP_BEGINS: [u8; 4] = [1, 2, 3, 4];
-const IKEV2_EXCHANGES: [u8; 10] = [34, 35, 36, 37, 38, 39, 40, 41, 43, 44];
+const IKEV2_EXCHANGES: [u8; 11] = [34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44];
 const IKEV2_BEGINS: [u8; 2] = [34, 38];
 
 /// A datagram, and what is known of it.
@@ -144,6 +144,7 @@ fn kinds() -> impl Strategy<Value = (u8, u8, u64)> {
         (Just(1), select(&ISAKMP_EXCHANGES[..]), later.clone()),
         (Just(2), select(&IKEV2_BEGINS[..]), Just(0)),
         (Just(2), select(&IKEV2_EXCHANGES[..]), later),
+        (1..=2u8, 240..=255u8, any::<u64>()),
     ]
 }
 
@@ -161,7 +162,8 @@ prop_compose! {
         port in select(&[PORT, NATT_PORT][..]),
     ) -> Sent {
         // The generator's messages have the flag of the initiator, where there is one.
-        let header = Header { initiator_spi, responder_spi, from_responder: false };
+        let is_aside = exchange >= 240;
+        let header = Header { initiator_spi, responder_spi, from_responder: false, is_aside };
         let parts = Parts { version, exchange, header, payloads, encrypted, padding };
         parts.sent((source, port))
     }
