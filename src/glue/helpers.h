@@ -101,9 +101,6 @@ bool ipvs_ipsec_net_has_xfrm(const struct net *net);
 void *ipvs_ipsec_skb_header_pointer(const struct sk_buff *skb, int offset,
 				    int len, void *buffer);
 void ipvs_ipsec_kfree_skb(struct sk_buff *skb);
-struct iphdr *ipvs_ipsec_ip_hdr(const struct sk_buff *skb);
-struct ipv6hdr *ipvs_ipsec_ipv6_hdr(const struct sk_buff *skb);
-u8 ipvs_ipsec_ipv6_get_dsfield(const struct ipv6hdr *ipv6h);
 bool ipvs_ipsec_skb_is_local(const struct sk_buff *skb, bool is_ipv6);
 bool ipvs_ipsec_skb_is_gso(const struct sk_buff *skb);
 unsigned int ipvs_ipsec_frag_max_size6(const struct sk_buff *skb);
@@ -137,7 +134,6 @@ enum {
 
 void ipvs_ipsec_ip_decrease_ttl(struct iphdr *iph);
 void ipvs_ipsec_csum_replace4(__sum16 *sum, __be32 from, __be32 to);
-unsigned char *ipvs_ipsec_skb_network_header(const struct sk_buff *skb);
 bool ipvs_ipsec_skb_is_partial(const struct sk_buff *skb);
 void ipvs_ipsec_skb_no_csum(struct sk_buff *skb);
 int ipvs_ipsec_skb_cow_head(struct sk_buff *skb, unsigned int headroom);

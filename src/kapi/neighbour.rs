@@ -6,6 +6,7 @@
 
 use super::{
     bindings,
+    net::in6_addr,
     rcu::Guard,
     route::Route,
     skb::{Packet, Verdict},
@@ -40,7 +41,7 @@ impl<'g> Neighbour<'g> {
                 Addr::V4(host) => {
                     bindings::ipvs_ipsec_neigh4(route.as_ptr(), u32::from_ne_bytes(*host))
                 }
-                Addr::V6(host) => bindings::ipvs_ipsec_neigh6(route.as_ptr(), host.as_ptr().cast()),
+                Addr::V6(host) => bindings::ipvs_ipsec_neigh6(route.as_ptr(), &in6_addr(*host)),
             }
         };
         let neigh = NonNull::new(neigh)?;

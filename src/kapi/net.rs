@@ -7,6 +7,14 @@
 use super::bindings;
 use core::ptr::NonNull;
 
+/// An address of IPv6 as C wants it, aligned.
+#[inline(always)]
+pub(super) fn in6_addr(bytes: [u8; 16]) -> bindings::in6_addr {
+    bindings::in6_addr {
+        in6_u: bindings::in6_addr__bindgen_ty_1 { u6_addr8: bytes },
+    }
+}
+
 /// A network namespace, `struct net`, that the holder knows to be alive.
 ///
 /// # Invariants

@@ -6,7 +6,7 @@
 //! [`include/net/ip6_route.h`](srctree/include/net/ip6_route.h),
 //! [`include/net/dst_cache.h`](srctree/include/net/dst_cache.h)
 
-use super::{bindings, Net};
+use super::{bindings, net::in6_addr, Net};
 use crate::addr::{Addr, Family};
 use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{
@@ -61,15 +61,12 @@ impl Route {
     /// Looks up the route to an IPv6 host, and the address that a packet of ours would come from;
     /// unspecified if there is none.
     fn look_up_v6(net: Net<'_>, host: [u8; 16], flags: u8) -> Result<(Self, [u8; 16])> {
-        let address = |bytes| bindings::in6_addr {
-            in6_u: bindings::in6_addr__bindgen_ty_1 { u6_addr8: bytes },
-        };
         let mut flow = bindings::flowi6 {
             __fl_common: bindings::flowi_common {
                 flowic_flags: flags,
                 ..Default::default()
             },
-            daddr: address(host),
+            daddr: in6_addr(host),
             ..Default::default()
         };
         // SAFETY: `net` is alive, and the flow is only used during the call.
@@ -81,7 +78,7 @@ impl Route {
         };
         // SAFETY: The route is valid.
         to_result(unsafe { bindings::ipvs_ipsec_dst_error(dst) })?;
-        let mut source = address([0; 16]);
+        let mut source = in6_addr([0; 16]);
         // SAFETY: All are valid; the addresses are only used during the call.
         unsafe {
             let found =
@@ -255,9 +252,7 @@ impl Cache {
         host: [u8; 16],
     ) -> Result<(Route, [u8; 16])> {
         let family = Family::V6;
-        let mut source = bindings::in6_addr {
-            in6_u: bindings::in6_addr__bindgen_ty_1 { u6_addr8: [0; 16] },
-        };
+        let mut source = in6_addr([0; 16]);
         // SAFETY: By the type invariant. Hooks run in softirq or with it off.
         let found = unsafe { bindings::dst_cache_get_ip6(self.cache.get(), &mut source) };
         if let Some(dst) = NonNull::new(found) {

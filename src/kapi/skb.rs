@@ -65,11 +65,11 @@ impl Verdict {
 pub(super) unsafe fn named_protocol(skb: NonNull<bindings::sk_buff>, family: Family) -> u8 {
     // SAFETY: By the safety requirements.
     unsafe {
-        let header = fields::network_header(skb);
-        match family {
-            Family::V4 => (*header.cast::<bindings::iphdr>()).protocol,
-            Family::V6 => (*header.cast::<bindings::ipv6hdr>()).nexthdr,
-        }
+        let [protocol] = match family {
+            Family::V4 => fields::network_bytes(skb, fields::ipv4::PROTOCOL),
+            Family::V6 => fields::network_bytes(skb, fields::ipv6::NEXTHDR),
+        };
+        protocol
     }
 }
 
@@ -98,8 +98,13 @@ impl<'a> Packet<'a> {
         let (protocol, len) = match family {
             Family::V4 => {
                 // SAFETY: `skb` is valid and has an IPv4 header.
-                let header = unsafe { &*fields::network_header(skb).cast::<bindings::iphdr>() };
-                (header.protocol, usize::from(header.ihl()) * 4)
+                let ([first], [protocol]) = unsafe {
+                    (
+                        fields::network_bytes(skb, 0),
+                        fields::network_bytes(skb, fields::ipv4::PROTOCOL),
+                    )
+                };
+                (protocol, usize::from(first & 0xf) * 4)
             }
             Family::V6 => {
                 let upper = ipv6::upper(&Bytes {
@@ -128,18 +133,20 @@ impl<'a> Packet<'a> {
         self.skb.as_ptr()
     }
 
-    /// The network header; only if the packet is IPv4.
-    #[inline]
-    fn ipv4(&self) -> &bindings::iphdr {
+    /// `N` bytes of the network header, from `AT` on; only if the packet is IPv4.
+    #[inline(always)]
+    fn ipv4<const AT: usize, const N: usize>(&self) -> [u8; N] {
+        const { assert!(AT + N <= fields::ipv4::LEN) };
         // SAFETY: By the type invariant the header is there.
-        unsafe { &*fields::network_header(self.skb).cast() }
+        unsafe { fields::network_bytes(self.skb, AT) }
     }
 
-    /// The network header; only if the packet is IPv6.
-    #[inline]
-    fn ipv6(&self) -> &bindings::ipv6hdr {
+    /// `N` bytes of the network header, from `AT` on; only if the packet is IPv6.
+    #[inline(always)]
+    fn ipv6<const AT: usize, const N: usize>(&self) -> [u8; N] {
+        const { assert!(AT + N <= fields::ipv6::LEN) };
         // SAFETY: By the type invariant the header is there.
-        unsafe { &*fields::network_header(self.skb).cast() }
+        unsafe { fields::network_bytes(self.skb, AT) }
     }
 
     /// The namespace the packet is in.
@@ -189,7 +196,11 @@ impl<'a> Packet<'a> {
 
     #[inline(always)]
     fn has_fragment_bits(&self, bits: u32) -> bool {
-        self.family == Family::V4 && u32::from(u16::from_be(self.ipv4().frag_off)) & bits != 0
+        self.family == Family::V4
+            && u32::from(u16::from_be_bytes(
+                self.ipv4::<{ fields::ipv4::FRAG_OFF }, 2>(),
+            )) & bits
+                != 0
     }
 
     /// The firewall mark.
@@ -202,42 +213,43 @@ impl<'a> Packet<'a> {
     /// Source address.
     #[inline(always)]
     pub(crate) fn source(&self) -> Addr {
-        // SAFETY: The unions hold the same address in either form.
-        unsafe {
-            match self.family {
-                Family::V4 => Addr::V4(self.ipv4().__bindgen_anon_1.addrs.saddr.to_ne_bytes()),
-                Family::V6 => Addr::V6(self.ipv6().__bindgen_anon_1.addrs.saddr.in6_u.u6_addr8),
-            }
+        match self.family {
+            Family::V4 => Addr::V4(self.ipv4::<{ fields::ipv4::SADDR }, 4>()),
+            Family::V6 => Addr::V6(self.ipv6::<{ fields::ipv6::SADDR }, 16>()),
         }
     }
 
     /// Destination address.
     #[inline(always)]
     pub(crate) fn destination(&self) -> Addr {
-        // SAFETY: The unions hold the same address in either form.
-        unsafe {
-            match self.family {
-                Family::V4 => Addr::V4(self.ipv4().__bindgen_anon_1.addrs.daddr.to_ne_bytes()),
-                Family::V6 => Addr::V6(self.ipv6().__bindgen_anon_1.addrs.daddr.in6_u.u6_addr8),
-            }
+        match self.family {
+            Family::V4 => Addr::V4(self.ipv4::<{ fields::ipv4::DADDR }, 4>()),
+            Family::V6 => Addr::V6(self.ipv6::<{ fields::ipv6::DADDR }, 16>()),
         }
     }
 
     /// Time to live, or hop limit.
     #[inline(always)]
     pub(crate) fn ttl(&self) -> u8 {
-        match self.family {
-            Family::V4 => self.ipv4().ttl,
-            Family::V6 => self.ipv6().hop_limit,
-        }
+        let [ttl] = match self.family {
+            Family::V4 => self.ipv4::<{ fields::ipv4::TTL }, 1>(),
+            Family::V6 => self.ipv6::<{ fields::ipv6::HOP_LIMIT }, 1>(),
+        };
+        ttl
     }
 
     /// Differentiated services field.
     pub(crate) fn traffic_class(&self) -> u8 {
         match self.family {
-            Family::V4 => self.ipv4().tos,
-            // SAFETY: By the type invariant the header is there.
-            Family::V6 => unsafe { bindings::ipvs_ipsec_ipv6_get_dsfield(self.ipv6()) },
+            Family::V4 => {
+                let [tos] = self.ipv4::<{ fields::ipv4::TOS }, 1>();
+                tos
+            }
+            Family::V6 => {
+                // Four bits of version stand before it, and the flow label behind it.
+                let [a, b] = self.ipv6::<0, 2>();
+                a << 4 | b >> 4
+            }
         }
     }
 

@@ -23,21 +23,6 @@ void ipvs_ipsec_kfree_skb(struct sk_buff *skb)
 	kfree_skb(skb);
 }
 
-struct iphdr *ipvs_ipsec_ip_hdr(const struct sk_buff *skb)
-{
-	return ip_hdr(skb);
-}
-
-struct ipv6hdr *ipvs_ipsec_ipv6_hdr(const struct sk_buff *skb)
-{
-	return ipv6_hdr(skb);
-}
-
-u8 ipvs_ipsec_ipv6_get_dsfield(const struct ipv6hdr *ipv6h)
-{
-	return ipv6_get_dsfield(ipv6h);
-}
-
 bool ipvs_ipsec_skb_is_local(const struct sk_buff *skb, bool is_ipv6)
 {
 	return ipvs_ipsec_dst_is_local(skb_dst(skb), is_ipv6);
@@ -194,11 +179,6 @@ void ipvs_ipsec_ip_decrease_ttl(struct iphdr *iph)
 void ipvs_ipsec_csum_replace4(__sum16 *sum, __be32 from, __be32 to)
 {
 	csum_replace4(sum, from, to);
-}
-
-unsigned char *ipvs_ipsec_skb_network_header(const struct sk_buff *skb)
-{
-	return skb_network_header(skb);
 }
 
 bool ipvs_ipsec_skb_is_partial(const struct sk_buff *skb)

@@ -5,7 +5,7 @@
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
 use crate::kapi::bindings;
-use core::ptr::NonNull;
+use core::{mem::offset_of, ptr::NonNull};
 use kernel::num::casts::u32_as_usize;
 
 const NETWORK_HEADER: usize = u32_as_usize(bindings::IPVS_IPSEC_SKB_NETWORK_HEADER);
@@ -13,6 +13,33 @@ const PROTOCOL: usize = u32_as_usize(bindings::IPVS_IPSEC_SKB_PROTOCOL);
 const MARK: usize = u32_as_usize(bindings::IPVS_IPSEC_SKB_MARK);
 const VLAN: usize = u32_as_usize(bindings::IPVS_IPSEC_SKB_VLAN);
 const PKT_TYPE: usize = u32_as_usize(bindings::IPVS_IPSEC_SKB_PKT_TYPE);
+
+/// Offsets in an IPv4 header.
+pub(super) mod ipv4 {
+    use super::{bindings::iphdr, offset_of};
+
+    pub(in super::super) const LEN: usize = size_of::<iphdr>();
+    pub(in super::super) const TOS: usize = offset_of!(iphdr, tos);
+    pub(in super::super) const TOT_LEN: usize = offset_of!(iphdr, tot_len);
+    pub(in super::super) const FRAG_OFF: usize = offset_of!(iphdr, frag_off);
+    pub(in super::super) const TTL: usize = offset_of!(iphdr, ttl);
+    pub(in super::super) const PROTOCOL: usize = offset_of!(iphdr, protocol);
+    pub(in super::super) const CHECK: usize = offset_of!(iphdr, check);
+    pub(in super::super) const SADDR: usize = offset_of!(iphdr, __bindgen_anon_1);
+    pub(in super::super) const DADDR: usize = SADDR + 4;
+}
+
+/// Offsets in an IPv6 header.
+pub(super) mod ipv6 {
+    use super::{bindings::ipv6hdr, offset_of};
+
+    pub(in super::super) const LEN: usize = size_of::<ipv6hdr>();
+    pub(in super::super) const PAYLOAD_LEN: usize = offset_of!(ipv6hdr, payload_len);
+    pub(in super::super) const NEXTHDR: usize = offset_of!(ipv6hdr, nexthdr);
+    pub(in super::super) const HOP_LIMIT: usize = offset_of!(ipv6hdr, hop_limit);
+    pub(in super::super) const SADDR: usize = offset_of!(ipv6hdr, __bindgen_anon_1);
+    pub(in super::super) const DADDR: usize = SADDR + 16;
+}
 
 /// The firewall mark.
 ///
@@ -71,6 +98,37 @@ pub(super) unsafe fn network_header(skb: NonNull<bindings::sk_buff>) -> *mut u8 
         let offset = skb.byte_add(NETWORK_HEADER).cast::<u16>().read();
         (*skb.as_ptr()).head.add(usize::from(offset))
     }
+}
+
+/// `N` bytes of the network header, from `offset` on. A header may lie at any address: behind an
+/// Ethernet header it is at 2 modulo 4 where `NET_IP_ALIGN` is 0. So it is read and written by bytes,
+/// never by way of its C struct, whose fields want their alignment.
+///
+/// # Safety
+///
+/// `skb` is valid, and has a network header that is as long.
+#[inline(always)]
+pub(super) unsafe fn network_bytes<const N: usize>(
+    skb: NonNull<bindings::sk_buff>,
+    offset: usize,
+) -> [u8; N] {
+    // SAFETY: By the safety requirements; bytes need no alignment.
+    unsafe { network_header(skb).add(offset).cast::<[u8; N]>().read() }
+}
+
+/// Writes bytes of the network header, likewise.
+///
+/// # Safety
+///
+/// As [`network_bytes`], and the header is ours alone.
+#[inline(always)]
+pub(super) unsafe fn set_network_bytes<const N: usize>(
+    skb: NonNull<bindings::sk_buff>,
+    offset: usize,
+    to: [u8; N],
+) {
+    // SAFETY: By the safety requirements; bytes need no alignment.
+    unsafe { network_header(skb).add(offset).cast::<[u8; N]>().write(to) }
 }
 
 /// Offset of the network header from the beginning of the data, which it does not lie before.

@@ -2,7 +2,10 @@
 
 //! Packets as a device hands them in, of which the IP stack has checked nothing yet.
 
-use super::{fields, Packet};
+use super::{
+    fields::{self, ipv4, ipv6},
+    Packet,
+};
 use crate::{
     addr::Family,
     checksum,
@@ -10,10 +13,6 @@ use crate::{
 };
 use core::ptr::NonNull;
 use kernel::num::casts::u32_as_usize;
-
-/// Bytes of a header without options, and of the one of IPv6.
-const IPV4_LEN: usize = 20;
-const IPV6_LEN: usize = 40;
 
 /// Version 4, and a header of five words.
 const PLAIN_IPV4: u8 = 0x45;
@@ -45,33 +44,33 @@ impl<'a> Packet<'a> {
         }
         let (family, protocol, transport) = match ether_type {
             bindings::ETH_P_IP => {
-                // SAFETY: `skb` is valid; a header has no other alignment than its bytes.
-                let (header, bytes) = unsafe {
-                    let bytes = fields::linear(skb, 0, IPV4_LEN)?;
-                    (
-                        bytes.cast::<bindings::iphdr>().as_ref()?,
-                        bytes.cast::<[u8; IPV4_LEN]>().as_ref()?,
-                    )
+                // SAFETY: `skb` is valid; bytes need no alignment.
+                let header = unsafe {
+                    fields::linear(skb, 0, ipv4::LEN)?
+                        .cast::<[u8; ipv4::LEN]>()
+                        .as_ref()?
                 };
-                let fragment = u32::from(u16::from_be(header.frag_off));
-                let is_plain = header.version() << 4 | header.ihl() == PLAIN_IPV4
+                let [first, _, l0, l1, _, _, f0, f1, ttl, protocol, ..] = *header;
+                let fragment = u32::from(u16::from_be_bytes([f0, f1]));
+                let is_plain = first == PLAIN_IPV4
                     && fragment & (bindings::IP_OFFSET | bindings::IP_MF) == 0
-                    && usize::from(u16::from_be(header.tot_len)) == len
-                    && header.ttl > 1
-                    && checksum::is_right(bytes);
-                is_plain.then_some((Family::V4, header.protocol, IPV4_LEN))?
+                    && usize::from(u16::from_be_bytes([l0, l1])) == len
+                    && ttl > 1
+                    && checksum::is_right(header);
+                is_plain.then_some((Family::V4, protocol, ipv4::LEN))?
             }
             bindings::ETH_P_IPV6 => {
                 // SAFETY: As above.
                 let header = unsafe {
-                    fields::linear(skb, 0, IPV6_LEN)?
-                        .cast::<bindings::ipv6hdr>()
+                    fields::linear(skb, 0, ipv6::LEN)?
+                        .cast::<[u8; ipv6::LEN]>()
                         .as_ref()?
                 };
-                let is_plain = header.version() == 6
-                    && usize::from(u16::from_be(header.payload_len)) + IPV6_LEN == len
-                    && header.hop_limit > 1;
-                is_plain.then_some((Family::V6, header.nexthdr, IPV6_LEN))?
+                let [first, _, _, _, l0, l1, protocol, hop_limit, ..] = *header;
+                let is_plain = first >> 4 == 6
+                    && usize::from(u16::from_be_bytes([l0, l1])) + ipv6::LEN == len
+                    && hop_limit > 1;
+                is_plain.then_some((Family::V6, protocol, ipv6::LEN))?
             }
             _ => return None,
         };

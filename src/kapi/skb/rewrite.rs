@@ -2,16 +2,16 @@
 
 //! Changes to a packet that leave its headers where they are.
 
-use super::{fields, Bytes, Packet};
+use super::{
+    fields::{self, ipv4, ipv6},
+    Bytes, Packet,
+};
 use crate::{
     addr::{Addr, Family, Transport},
     kapi::bindings,
     proto::{number, Payload},
 };
 use kernel::{error::to_result, prelude::*};
-
-/// Bytes of an IPv4 header without options.
-const IPV4_LEN: usize = 20;
 
 /// Bytes of a transport header up to the end of its checksum, and where that stands.
 const UDP_SUM: (usize, usize) = (8, 6);
@@ -53,13 +53,13 @@ impl Packet<'_> {
                     let header = header.cast();
                     bindings::ipvs_ipsec_ip_decrease_ttl(header);
                     // ip_rcv_options has written into options without a new checksum.
-                    if self.header_len() > IPV4_LEN {
+                    if self.header_len() > ipv4::LEN {
                         bindings::ip_send_check(header);
                     }
                 }
                 Family::V6 => {
-                    let header = header.cast::<bindings::ipv6hdr>();
-                    (*header).hop_limit = (*header).hop_limit.saturating_sub(1);
+                    let place = header.add(ipv6::HOP_LIMIT);
+                    place.write(place.read().saturating_sub(1));
                 }
             }
         }
@@ -94,28 +94,29 @@ impl Packet<'_> {
         if sum.is_some() {
             self.replace_pseudo_header(place, end, to)?;
         }
-        let skb = self.as_ptr();
         // SAFETY: The header is there, and ours alone since `make_writable`.
         unsafe {
             match (self.family, to) {
                 (Family::V4, Addr::V4(to)) => {
-                    let header = bindings::ipvs_ipsec_ip_hdr(skb);
-                    let addrs = &raw mut (*header).__bindgen_anon_1.addrs;
                     let place = match end {
-                        End::Source => &raw mut (*addrs).saddr,
-                        End::Destination => &raw mut (*addrs).daddr,
+                        End::Source => ipv4::SADDR,
+                        End::Destination => ipv4::DADDR,
                     };
-                    let to = u32::from_ne_bytes(*to);
-                    bindings::ipvs_ipsec_csum_replace4(&raw mut (*header).check, *place, to);
-                    *place = to;
+                    let from = fields::network_bytes(self.skb, place);
+                    let sum = fields::network_header(self.skb).add(ipv4::CHECK);
+                    bindings::ipvs_ipsec_csum_replace4(
+                        sum.cast(),
+                        u32::from_ne_bytes(from),
+                        u32::from_ne_bytes(*to),
+                    );
+                    fields::set_network_bytes(self.skb, place, *to);
                 }
                 (Family::V6, Addr::V6(to)) => {
-                    let addrs =
-                        &raw mut (*bindings::ipvs_ipsec_ipv6_hdr(skb)).__bindgen_anon_1.addrs;
-                    match end {
-                        End::Source => (*addrs).saddr.in6_u.u6_addr8 = *to,
-                        End::Destination => (*addrs).daddr.in6_u.u6_addr8 = *to,
-                    }
+                    let place = match end {
+                        End::Source => ipv6::SADDR,
+                        End::Destination => ipv6::DADDR,
+                    };
+                    fields::set_network_bytes(self.skb, place, *to);
                 }
                 _ => return Err(EINVAL),
             }
@@ -135,7 +136,7 @@ impl Packet<'_> {
         // SAFETY: `make_writable` has seen to it that the header is linear up to the end of its
         // checksum, and ours alone.
         let sum = unsafe {
-            let header = bindings::ipvs_ipsec_skb_network_header(skb);
+            let header = fields::network_header(self.skb);
             header.add(self.header_len() + place).cast::<u16>()
         };
         // SAFETY: As above; the sum may lie at any address.
@@ -262,9 +263,9 @@ impl Packet<'_> {
             bindings::ipvs_ipsec_skb_set_transport_header(skb, header_len.try_into().unwrap_or(0));
         }
         self.family = family;
-        self.protocol = match family {
-            Family::V4 => self.ipv4().protocol,
-            Family::V6 => self.ipv6().nexthdr,
+        [self.protocol] = match family {
+            Family::V4 => self.ipv4::<{ ipv4::PROTOCOL }, 1>(),
+            Family::V6 => self.ipv6::<{ ipv6::NEXTHDR }, 1>(),
         };
         self.network = 0;
         self.transport = header_len;

@@ -2,13 +2,14 @@
 
 //! Headers put before a packet, into it, and taken out of it.
 
-use super::Packet;
+use super::{fields, Packet};
 use crate::{
     addr::{Addr, Family},
     checksum, ipv6,
     kapi::{
         bindings,
         ident::{Ends, Idents},
+        net::in6_addr,
         route::Route,
     },
     proto::number,
@@ -213,13 +214,14 @@ impl Packet<'_> {
                     u32::from_ne_bytes(*destination),
                     len.into(),
                 ),
-                (source, destination) => bindings::udp6_set_csum(
+                (Addr::V6(source), Addr::V6(destination)) => bindings::udp6_set_csum(
                     !checksum,
                     skb,
-                    source.as_bytes().as_ptr().cast(),
-                    destination.as_bytes().as_ptr().cast(),
+                    &in6_addr(*source),
+                    &in6_addr(*destination),
                     len.into(),
                 ),
+                _ => return Err(EINVAL),
             }
         }
         Ok(number::UDP)
@@ -300,15 +302,14 @@ impl Packet<'_> {
 
     /// Gives a datagram of `len` bytes in IPv6 the checksum that it must have (RFC 8200 section 8.1).
     fn checksum_udp_v6(&mut self, len: u16) {
-        if self.family == Family::V6 {
-            let (source, destination) = (self.source(), self.destination());
+        if let (Addr::V6(source), Addr::V6(destination)) = (self.source(), self.destination()) {
             // SAFETY: The UDP header is linear, ours alone, and where the packet says it is.
             unsafe {
                 bindings::udp6_set_csum(
                     false,
                     self.as_ptr(),
-                    source.as_bytes().as_ptr().cast(),
-                    destination.as_bytes().as_ptr().cast(),
+                    &in6_addr(source),
+                    &in6_addr(destination),
                     len.into(),
                 );
             }
@@ -358,19 +359,16 @@ impl Packet<'_> {
         unsafe {
             match self.family {
                 Family::V4 => {
-                    let header = bindings::ipvs_ipsec_ip_hdr(self.as_ptr());
-                    (*header).protocol = protocol;
-                    (*header).tot_len = u16::try_from(len).unwrap_or(0).to_be();
-                    bindings::ip_send_check(header);
+                    let len = u16::try_from(len).unwrap_or(0).to_be_bytes();
+                    fields::set_network_bytes(self.skb, fields::ipv4::PROTOCOL, [protocol]);
+                    fields::set_network_bytes(self.skb, fields::ipv4::TOT_LEN, len);
+                    bindings::ip_send_check(fields::network_header(self.skb).cast());
                 }
                 Family::V6 => {
-                    let header = bindings::ipvs_ipsec_ipv6_hdr(self.as_ptr());
-                    let len = len.saturating_sub(ipv6::HEADER_LEN);
-                    (*header).payload_len = u16::try_from(len).unwrap_or(0).to_be();
-                    header
-                        .cast::<u8>()
-                        .add(u32_as_usize(named_at))
-                        .write(protocol);
+                    let len = u16::try_from(len.saturating_sub(ipv6::HEADER_LEN)).unwrap_or(0);
+                    let place = fields::ipv6::PAYLOAD_LEN;
+                    fields::set_network_bytes(self.skb, place, len.to_be_bytes());
+                    fields::set_network_bytes(self.skb, u32_as_usize(named_at), [protocol]);
                 }
             }
         }
