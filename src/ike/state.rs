@@ -153,7 +153,8 @@ mod tests {
         for state in [Initial, Established] {
             for event in [IkeFirst, IkeLater, IkeUnproved] {
                 let (ours, others) = (state.on(event).aside(), state.on(event));
-                assert_eq!(ours == Outcome::Drop, others == Outcome::Drop);
+                let drops = |outcome| outcome == Outcome::Drop;
+                assert_eq!(drops(ours), drops(others));
                 assert!(!matches!(ours, Outcome::Restart(_)));
             }
         }
