@@ -133,8 +133,13 @@ impl<'g> Arrival<'g> {
             }
             Traffic::Esp(_) | Traffic::Ah(_) | Traffic::Tcp(..) => None,
         };
+        // No answer finds the entry of a server whose address was not translated then.
+        let is_at = |entry: &&EntryNode| {
+            let is_found = entry.server.is_translated() || !server.is_translated();
+            entry.is_served_by(server) && is_found
+        };
         let own = ports.map_or_else(|| self.related(), |ports| self.known(ports));
-        let entry = match own.filter(|entry| entry.is_served_by(server)) {
+        let entry = match own.filter(is_at) {
             Some(entry) => entry,
             None if server.is_translated() => {
                 if traffic.ike().is_some_and(|header| header.is_aside) {
@@ -150,8 +155,15 @@ impl<'g> Arrival<'g> {
                     source: ike::PORT,
                     destination: ike::PORT,
                 };
-                let own = self.sought(ports.unwrap_or(&IKE));
-                self.make(&own, Origin::Name, binding, State::Initial)?
+                let mut own = self.sought(ports.unwrap_or(&IKE));
+                // A flow that is another server's has one at this server beside its own.
+                if self.find(&own).is_some_and(|entry| !is_at(&entry)) {
+                    own = self.entries().sought_at(&own, server);
+                }
+                match self.find(&own) {
+                    Some(entry) => entry,
+                    None => self.make(&own, Origin::Name, binding, State::Initial)?,
+                }
             }
             None => return Ok(server),
         };

@@ -36,7 +36,7 @@ use kernel::{
 use sighting::Spis;
 use template::Template;
 
-/// Seconds for which a server that was removed may still answer.
+/// Seconds for which a server may still answer when an entry has ended.
 const LINGER: u64 = 60;
 
 /// An entry. Whatever changes in it is atomic; packets of many CPUs use it at once. What data packets
@@ -224,12 +224,6 @@ impl Entry {
         Clock::phase(once::read(&self.clock.0)) == Phase::Alive(State::Initial)
     }
 
-    /// Whether it is kept, dead, so that what its server still answers does not go out with the
-    /// server's own address.
-    fn lingers(&self, now: u64) -> bool {
-        self.server.is_translated() && self.server.account.died_within(LINGER, now)
-    }
-
     /// Jiffies until its timer ends.
     pub(crate) fn remaining(&self, now: u64) -> u64 {
         self.clock.deadline().saturating_sub(now)
@@ -384,15 +378,19 @@ impl Clock {
         }
     }
 
-    /// Takes the entry out of life, for the first who asks. Returns the state it was in.
-    fn retire(&self) -> Option<State> {
-        Self::alive(self.0.xchg(Self::GONE, Full))
+    /// Takes the entry out of life at `now`, for the first who asks. Returns the state it was in.
+    fn retire(&self, now: u64) -> Option<State> {
+        // Nobody who comes late changes since when it is gone.
+        if self.gone_since().is_some() {
+            return None;
+        }
+        Self::alive(self.0.xchg(now << 2 | Self::GONE, Full))
     }
 
     /// The same, if its timer has not been restarted since it was seen to have ended.
-    fn retire_ended(&self, Ended(seen): Ended) -> Option<State> {
+    fn retire_ended(&self, Ended(seen): Ended, now: u64) -> Option<State> {
         self.0
-            .cmpxchg(seen, Self::GONE, Full)
+            .cmpxchg(seen, now << 2 | Self::GONE, Full)
             .ok()
             .and_then(Self::alive)
     }
@@ -402,6 +400,12 @@ impl Clock {
             Phase::Alive(state) => Some(state),
             Phase::Gone => None,
         }
+    }
+
+    /// When the entry was taken out of life, if it was.
+    fn gone_since(&self) -> Option<u64> {
+        let word = self.0.load(Relaxed);
+        (Self::phase(word) == Phase::Gone).then_some(word >> 2)
     }
 }
 

@@ -140,7 +140,8 @@ impl Netns {
             self.learn(guard, &packet);
             return packet.accept();
         }
-        let mut packet = if packet.protocol() == UDP && packet.is_fragment() {
+        let has_ports = matches!(packet.protocol(), UDP | TCP);
+        let mut packet = if has_ports && packet.is_fragment() {
             // Only what goes to our initiators is held up.
             let (server, client) = (packet.source(), packet.destination());
             let now = time::jiffies();
@@ -228,7 +229,7 @@ impl Netns {
     /// this host.
     #[inline(never)]
     fn icmp_through(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
-        if self.entries.count() == 0 {
+        if self.entries.is_empty() {
             return packet.accept();
         }
         // The middle of a message must not be taken for its beginning, nor its beginning be

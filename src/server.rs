@@ -11,7 +11,7 @@ use crate::{
         once,
         route::{self, Towards},
         skb::Shim,
-        time, Net,
+        Net,
     },
     sched::Load,
     service::Common,
@@ -99,7 +99,6 @@ impl Server {
             limits: Atomic::new(0),
             overloaded: Atomic::new(false),
             state: Atomic::new(IN_SERVICE),
-            removed_at: Atomic::new(0),
         };
         Self::with(address, method, Arc::new(account, GFP_KERNEL)?)
     }
@@ -165,7 +164,6 @@ pub(crate) struct Account {
     limits: Atomic<u64>,
     overloaded: Atomic<bool>,
     state: Atomic<i32>,
-    removed_at: Atomic<u64>,
 }
 
 impl Account {
@@ -183,13 +181,7 @@ impl Account {
     /// Removes the server for good. Its entries die with it, or live on.
     pub(crate) fn remove(&self, with_entries: bool) {
         let state = if with_entries { DEAD } else { REMOVED };
-        self.removed_at.store(time::jiffies(), Relaxed);
         self.state.store(state, Relaxed);
-    }
-
-    /// Whether the administrator has removed the server, and its entries, `seconds` ago at most.
-    pub(crate) fn died_within(&self, seconds: u64, now: u64) -> bool {
-        self.is_dead() && now < self.removed_at.load(Relaxed) + time::from_seconds(seconds)
     }
 
     /// Number of its entries in a state.

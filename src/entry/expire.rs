@@ -4,8 +4,8 @@
 
 use super::{
     soft::Overdue,
-    table::{Entries, EntryNode},
-    Ended,
+    table::{Entries, EntryNode, Sought},
+    Ended, LINGER,
 };
 use crate::{
     kapi::{
@@ -169,9 +169,13 @@ impl Entries {
     fn see(&self, guard: &Guard, entry: &EntryNode, pass: u64) -> u64 {
         let now = time::jiffies();
         let account = &entry.server.account;
-        if entry.lingers(now) {
-            self.retire(guard, entry);
-            return now + time::from_seconds(1);
+        if let Some(since) = entry.clock.gone_since() {
+            let until = since + time::from_seconds(LINGER);
+            if until > now {
+                return until;
+            }
+            self.take_out(guard, entry);
+            return NEVER;
         }
         if account.is_dead() {
             self.remove(guard, entry);
@@ -182,8 +186,11 @@ impl Entries {
         };
         match ended.overdue() {
             Some(since) if account.common.soft.limit() > 0 => {
-                let flow = entry.flow();
-                self.see_overdue(guard, entry, Overdue { since, flow }, (pass, now))
+                let sought = Sought {
+                    flow: entry.flow(),
+                    hash: entry.first_hash(),
+                };
+                self.see_overdue(guard, entry, Overdue { since, sought }, (pass, now))
             }
             _ if self.expire(guard, entry, ended) => {
                 let late = now.saturating_sub(ended.since());
@@ -222,20 +229,18 @@ impl Entries {
     /// Removes an entry whose timer was seen to have ended; `false` if it was restarted meanwhile, or
     /// somebody else has removed the entry.
     pub(super) fn expire(&self, guard: &Guard, entry: &EntryNode, ended: Ended) -> bool {
-        let Some(state) = entry.clock.retire_ended(ended) else {
+        let now = time::jiffies();
+        let Some(state) = entry.clock.retire_ended(ended, now) else {
             return false;
         };
-        self.forget(guard, entry, state);
-        let removed = self.take_out(guard, entry);
-        if removed {
-            self.stats.count(Event::Expired);
-        }
-        removed
+        self.forget(guard, entry, state, now);
+        self.stats.count(Event::Expired);
+        true
     }
 
     /// Removes another entry, unless it has been heard of meanwhile.
     fn expire_other(&self, guard: &Guard, gone: &Overdue, now: u64) {
-        if let Some(entry) = self.by_flow(guard, &gone.flow, now) {
+        if let Some(entry) = self.find(guard, &gone.sought, now) {
             self.expire(guard, entry, Ended::established(gone.since));
         }
     }

@@ -7,7 +7,8 @@ use super::{
     Entry,
 };
 use crate::{
-    addr::{Addr, Transport},
+    addr::{Addr, Flow, Transport},
+    ike::{self, state::State},
     kapi::{once, rcu::Guard},
     server::Method,
 };
@@ -27,6 +28,27 @@ pub(crate) struct Reply {
     pub(crate) client_port: u16,
     /// Port of the server, and of the service.
     pub(crate) port: u16,
+}
+
+impl Reply {
+    /// The answer of a server to what came from a flow.
+    pub(super) fn to(flow: &Flow, server: Addr) -> Self {
+        Reply {
+            transport: flow.transport,
+            server,
+            client: flow.client,
+            client_port: flow.client_port,
+            port: flow.vip_port,
+        }
+    }
+
+    /// Whether it comes from a port of IKE.
+    fn is_from_ike(&self) -> bool {
+        matches!(
+            (self.transport, self.port),
+            (Transport::Udp, ike::PORT) | (_, ike::NATT_PORT)
+        )
+    }
 }
 
 /// What was found by an answer.
@@ -76,6 +98,26 @@ impl Entries {
         })
     }
 
+    /// The entry of what a server sends with these ports, `found` by them or not: what comes from a
+    /// port of IKE is the service's, to whichever port of an initiator that has proved itself. What a
+    /// server says to anybody else is between the two.
+    pub(crate) fn or_client<'g>(
+        &'g self,
+        found: Option<Found<'g>>,
+        guard: &'g Guard,
+        reply: &Reply,
+        now: u64,
+    ) -> Option<Found<'g>> {
+        match found {
+            Some(Found::Alive(_)) => found,
+            _ if reply.is_from_ike() => {
+                let proved = self.proved(guard, &reply.server, &reply.client, now);
+                proved.or(found)
+            }
+            _ => found,
+        }
+    }
+
     /// The entry that an answer without ports belongs to, the one established last; if none is,
     /// one in state initial.
     pub(crate) fn by_reply_address<'g>(
@@ -86,18 +128,60 @@ impl Entries {
         now: u64,
     ) -> Option<Found<'g>> {
         let hashes = self.address_hashes(client, server);
-        let find = |wanted: &dyn Fn(&Entry) -> bool| {
-            self.table
-                .find_moving::<BY_REPLY_ADDRESS>(guard, hashes, |entry| {
-                    entry.is_answered_from(server, client) && wanted(entry)
+        // One that has just been established may hang where the initial ones do, for a moment.
+        let alive = self
+            .table
+            .find_moving::<BY_REPLY_ADDRESS>(guard, hashes, |entry| {
+                entry.is_answered_from(server, client) && entry.state(now).is_some()
+            });
+        if let Some(entry) = alive {
+            return Some(Found::Alive(entry));
+        }
+        // Of those that have ended, only who was let send ESP is sent some.
+        let let_pass = self
+            .find_by_reply_address(guard, server, client, State::Established, |_| true)
+            .or_else(|| {
+                self.find_by_reply_address(guard, server, client, State::Initial, |entry| {
+                    entry.is_vouched()
                 })
-        };
-        let is_alive = |entry: &Entry| entry.state(now).is_some();
-        let found = find(&|_| true)?;
-        let alive = Some(found).filter(|found| is_alive(found));
-        Some(match alive.or_else(|| find(&is_alive)) {
-            Some(entry) => Found::Alive(entry),
-            None => Found::Dead,
+            });
+        let_pass.map(|_| Found::Dead)
+    }
+
+    /// The entry of an initiator and a server that was established last.
+    fn proved<'g>(
+        &'g self,
+        guard: &'g Guard,
+        server: &Addr,
+        client: &Addr,
+        now: u64,
+    ) -> Option<Found<'g>> {
+        let hashes = self.address_hashes(client, server);
+        let alive = self
+            .table
+            .find_moving::<BY_REPLY_ADDRESS>(guard, hashes, |entry| {
+                entry.is_answered_from(server, client)
+                    && entry.state(now) == Some(State::Established)
+            });
+        alive.map(Found::Alive).or_else(|| {
+            self.find_by_reply_address(guard, server, client, State::Established, |_| true)
+                .map(|_| Found::Dead)
+        })
+    }
+
+    /// The first entry of an initiator and a server that is wanted, of those that hang where entries of
+    /// this state do.
+    fn find_by_reply_address<'g>(
+        &'g self,
+        guard: &'g Guard,
+        server: &Addr,
+        client: &Addr,
+        state: State,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Option<&'g EntryNode> {
+        let hash = self.address_hash(client, server, state);
+        self.table.find::<BY_REPLY_ADDRESS>(guard, hash, |entry| {
+            entry.is_answered_from(server, client) && wanted(entry)
         })
     }
 

@@ -6,7 +6,7 @@
 //! The sweep offers them anew each time it passes, so that whoever has been heard of meanwhile
 //! takes nobody's place.
 
-use crate::addr::Flow;
+use super::table::Sought;
 use kernel::{
     new_spinlock,
     prelude::*,
@@ -21,8 +21,8 @@ use kernel::{
 pub(crate) struct Overdue {
     /// When its timer ended, in jiffies.
     pub(crate) since: u64,
-    /// Its flow.
-    pub(crate) flow: Flow,
+    /// Its flow, and where that is found.
+    pub(super) sought: Sought,
 }
 
 /// The soft entries of a service.
@@ -160,20 +160,19 @@ impl Heap {
 #[kunit_tests(ipvs_ipsec_soft)]
 mod tests {
     use super::*;
-    use crate::addr::{Addr, Transport};
+    use crate::addr::{Addr, Flow, Transport};
 
     fn overdue(since: u64) -> Overdue {
         let address = Addr::V4([192, 0, 2, 1]);
-        Overdue {
-            since,
-            flow: Flow {
-                transport: Transport::Udp,
-                client: address,
-                client_port: 500,
-                vip: address,
-                vip_port: 500,
-            },
-        }
+        let flow = Flow {
+            transport: Transport::Udp,
+            client: address,
+            client_port: 500,
+            vip: address,
+            vip_port: 500,
+        };
+        let sought = Sought { flow, hash: 0 };
+        Overdue { since, sought }
     }
 
     fn soft(limit: u32) -> Result<Pin<KBox<Soft>>> {

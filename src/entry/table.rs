@@ -4,7 +4,7 @@
 
 use super::{
     expire::Pace, hints::Hints, kept::Kept, reply::Reply, template::Template, Binding, Clock,
-    Entry, Origin, Restarted,
+    Entry, Origin, Restarted, LINGER,
 };
 use crate::{
     addr::{Addr, Family, Flow},
@@ -18,6 +18,7 @@ use crate::{
         work::breathe,
     },
     reason::Reason,
+    server::Server,
     siphash,
     stats::{Event, Stats},
 };
@@ -33,6 +34,9 @@ use kernel::{
 /// than about 10 MiB.
 const INITIAL_MAX: i32 = 65_536;
 
+/// Entries that have ended in state initial are not kept while there are more that have ended.
+const LINGERING_INITIAL_MAX: i32 = INITIAL_MAX;
+
 /// Most entries in a namespace.
 pub(super) const ENTRIES_MAX: usize = 1 << 22;
 
@@ -44,9 +48,10 @@ const FLUSH_PASSES: usize = 8;
 pub(crate) type EntryNode = Node<Entry, Tie, INDICES, FURTHER>;
 
 /// A flow, and its hash.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sought {
     pub(super) flow: Flow,
-    hash: u32,
+    pub(super) hash: u32,
 }
 
 /// What persistence knows of an initiator.
@@ -128,6 +133,15 @@ impl Entries {
     pub(crate) fn sought(&self, flow: Flow) -> Sought {
         let hash = self.flow_hash(&flow);
         Sought { flow, hash }
+    }
+
+    /// The same flow at a server that is not its own. Whoever looks for the flow does not find that
+    /// entry, which is for the server's answers.
+    pub(crate) fn sought_at(&self, Sought { flow, .. }: &Sought, server: &Server) -> Sought {
+        Sought {
+            flow: *flow,
+            hash: self.reply_hash(&Reply::to(flow, server.address)),
+        }
     }
 
     /// The living entry of a flow.
@@ -257,13 +271,7 @@ impl Entries {
         let far = (is_translated || template.is_some()).then(|| Far {
             value: template.cloned(),
             hashes: if is_translated {
-                let reply = Reply {
-                    transport: flow.transport,
-                    server: server.address,
-                    client: *client,
-                    client_port: flow.client_port,
-                    port: flow.vip_port,
-                };
+                let reply = Reply::to(flow, server.address);
                 let address = self.address_hash(client, &server.address, state);
                 [Some(self.reply_hash(&reply)), Some(address)]
             } else {
@@ -364,37 +372,50 @@ impl Entries {
         }
     }
 
-    /// Ends the life of an entry, and takes it out of the table; `false` if somebody else has.
+    /// Ends the life of an entry; `false` if somebody else has. Where addresses are translated it
+    /// stays in the table for a while, so that what its server still sends does not go out with the
+    /// server's own address.
     pub(crate) fn remove<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode) -> bool {
-        self.retire(guard, entry);
-        self.take_out(guard, entry)
+        let now = time::jiffies();
+        let state = entry.clock.retire(now);
+        if let Some(state) = state {
+            self.forget(guard, entry, state, now);
+        }
+        state.is_some()
     }
 
-    /// Takes an entry whose life has ended out of the table; `false` if somebody else has.
-    pub(super) fn take_out<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode) -> bool {
-        let removed = self.table.remove(guard, entry);
-        if removed {
+    /// Takes an entry out of the table that has ended.
+    pub(super) fn take_out<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode) {
+        if self.table.remove(guard, entry) {
             self.retired.add(-1, Relaxed);
             self.tally_method(entry.server.method, -1);
         }
-        removed
     }
 
-    /// Ends the life of an entry, which stays in the table for the answers of its server.
-    pub(super) fn retire(&self, guard: &Guard, entry: &EntryNode) {
-        if let Some(state) = entry.clock.retire() {
-            self.forget(guard, entry, state);
-        }
-    }
-
-    /// Has nothing know any more of an entry whose life has ended in `state`, but the table.
-    pub(super) fn forget(&self, guard: &Guard, entry: &EntryNode, state: State) {
+    /// Has nothing know any more of an entry whose life has ended in `state` at `now`, but the table
+    /// for a while.
+    pub(super) fn forget<'g>(
+        &'g self,
+        guard: &'g Guard,
+        entry: &'g EntryNode,
+        state: State,
+        now: u64,
+    ) {
         entry.server.account.leave(state);
         self.tally(state, -1);
         self.retired.add(1, Relaxed);
         self.forget_all(guard, entry);
         if let Some(template) = entry.template() {
-            template.leave(time::jiffies());
+            template.leave(now);
+        }
+        // Whom a flood of first messages has made must not outlive it in great numbers.
+        let has_room =
+            state == State::Established || self.retired.load(Relaxed) <= LINGERING_INITIAL_MAX;
+        if entry.server.is_translated() && has_room {
+            let until = now + time::from_seconds(LINGER);
+            self.table.see_by(guard, entry.first_hash(), until);
+        } else {
+            self.take_out(guard, entry);
         }
     }
 
@@ -425,6 +446,11 @@ impl Entries {
     pub(crate) fn count(&self) -> usize {
         let retired = usize::try_from(self.retired.load(Relaxed)).unwrap_or(0);
         self.table.count().saturating_sub(retired)
+    }
+
+    /// Whether there is none, be it one that has ended.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.count() == 0
     }
 
     /// Number of entries in state initial.

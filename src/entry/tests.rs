@@ -6,7 +6,7 @@
 use super::{
     reply::{Found, Reply},
     table::{Entries, EntryNode},
-    Binding, Origin,
+    Binding, Clock, Origin, LINGER,
 };
 use crate::{
     addr::{Addr, Flow, Transport},
@@ -20,7 +20,10 @@ use crate::{
     service::{Common, Key, Persistence},
     stats::Stats,
 };
-use kernel::{prelude::*, sync::Arc};
+use kernel::{
+    prelude::*,
+    sync::{atomic::Relaxed, Arc},
+};
 
 #[kunit_tests(ipvs_ipsec_entry)]
 mod tests {
@@ -289,9 +292,40 @@ mod tests {
         f.entries.restart(&guard, entry, Established, f.now + 2000);
         assert!(alive(by_reply(700, f.now + 1500)) && alive(by_address(f.now + 1500)));
         assert!(dead(by_reply(700, f.now + 2000)) && dead(by_address(f.now + 2000)));
+        // What comes from a port of IKE belongs to who has proved himself, whatever port it goes to.
+        let of_client = |port, now| {
+            let reply = reply(1, port);
+            let found = f.entries.by_reply(&guard, &reply, now);
+            f.entries.or_client(found, &guard, &reply, now)
+        };
+        assert!(alive(of_client(701, f.now)) && dead(of_client(701, f.now + 2000)));
         f.entries.remove(&guard, entry);
+        assert!(dead(by_reply(700, f.now)) && dead(by_address(f.now)));
+        assert_eq!(f.counts(), (0, 0, 0));
+        // It stays for a while.
+        f.entries.sweep();
+        assert!(dead(by_reply(700, f.now)) && f.entries.has_translated());
+        let ended = jiffies() - crate::kapi::time::from_seconds(LINGER);
+        entry.clock.0.store(ended << 2 | Clock::GONE, Relaxed);
+        f.entries.sweep_all();
+        f.entries.sweep();
         assert!(by_reply(700, f.now).is_none() && by_address(f.now).is_none());
         assert!(!f.entries.has_translated());
+
+        // Who has not proved himself is known by his ports only.
+        let entry = f.make(&guard, flow(1, 700), 1, Initial, 1000)?;
+        assert!(alive(of_client(700, f.now)) && of_client(701, f.now).is_none());
+        f.entries.remove(&guard, entry);
+        assert!(dead(of_client(700, f.now)) && by_address(f.now).is_none());
+
+        // A flow may have an entry at another server than its own.
+        let entry = f.make(&guard, flow(1, 700), 1, Initial, 1000)?;
+        let sought = f
+            .entries
+            .sought_at(&f.entries.sought(flow(1, 700)), &f.server);
+        assert!(f.entries.find(&guard, &sought, f.now).is_none());
+        let own = f.entries.by_flow(&guard, &flow(1, 700), f.now);
+        assert!(own.is_some_and(|own| core::ptr::eq(own, entry)));
 
         direct.make(&guard, flow(1, 700), 1, Initial, 1000)?;
         let found = direct.entries.by_reply(&guard, &reply(1, 700), direct.now);

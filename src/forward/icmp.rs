@@ -120,7 +120,8 @@ pub(crate) fn outgoing<'g>(
                     return Some(told);
                 }
             }
-            entries.by_reply(guard, &reply, now)
+            let found = entries.by_reply(guard, &reply, now);
+            entries.or_client(found, guard, &reply, now)
         }
         ESP => entries.by_reply_address(guard, &quote.destination, &quote.source, now),
         _ => None,

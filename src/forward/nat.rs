@@ -123,22 +123,25 @@ fn find<'g>(
             .then(|| entries.by_reply(guard, &Reply { port, ..reply }, now))
             .flatten()
     });
-    if !entries.has_encap() || carrier != Carrier::Udp || !proto::is_esp_in_udp(packet) {
-        return found.map(|found| (found, false));
-    }
-    // The flow on 4500 may be that of IKE only, while the initiator speaks ESP.
-    match found {
-        Some(Found::Alive(entry)) if entry.server.wants_encap() => {
-            let form = entry.form().or_else(|| match related() {
-                Some(Found::Alive(related)) => related.form(),
-                _ => None,
-            });
-            Some((Found::Alive(entry), form == Some(Form::Native)))
+    if entries.has_encap() && carrier == Carrier::Udp && proto::is_esp_in_udp(packet) {
+        // The flow on 4500 may be that of IKE only, while the initiator speaks ESP.
+        match found {
+            Some(Found::Alive(entry)) if entry.server.wants_encap() => {
+                let form = entry.form().or_else(|| match related() {
+                    Some(Found::Alive(related)) => related.form(),
+                    _ => None,
+                });
+                return Some((Found::Alive(entry), form == Some(Form::Native)));
+            }
+            Some(Found::Alive(_)) => {}
+            Some(Found::Dead) | None => match related() {
+                Some(Found::Alive(entry)) if entry.server.wants_encap() => {
+                    return Some((Found::Alive(entry), true));
+                }
+                _ => {}
+            },
         }
-        Some(found) => Some((found, false)),
-        None => match related()? {
-            Found::Alive(entry) if entry.server.wants_encap() => Some((Found::Alive(entry), true)),
-            _ => None,
-        },
     }
+    let found = entries.or_client(found, guard, &reply, now)?;
+    Some((found, false))
 }
