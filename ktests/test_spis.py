@@ -83,6 +83,26 @@ def test_packets_go_where_their_spis_say(pair: Dual, side: Family) -> None:
             assert pair.genl.counters()["routed-by-spi"] == before + 1
 
 
+def test_only_what_goes_there_is_counted(pair: Dual, side: Family) -> None:
+    """Not what is on its last hop, or cannot pass."""
+    before = pair.genl.counters()["routed-by-spi"]
+    pair.expect(side.client().esp((2 << 24) + 7, ttl=1), drop_ttl=1)
+    assert pair.genl.counters()["routed-by-spi"] == before
+
+
+def test_it_is_counted_once_by_a_director_that_has_just_begun(side: Family) -> None:
+    """The server is the director itself, which knew of no packet before this one."""
+    fresh = Dual("spis-")
+    try:
+        fresh.configure(side, "dr", side.towards(1))
+        here = side.towards(1)
+        fresh.genl.do("server-set", service=side.vip, address=here, **names(1))
+        fresh.expect(side.client().esp((1 << 24) + 7), esp=1)
+        assert fresh.genl.counters()["routed-by-spi"] == 1
+    finally:
+        fresh.close()
+
+
 def test_ah_too(dual: Dual, side: Family) -> None:
     dual.configure(side, "dr", side.rip(1), side.rip(2))
     name_all(dual, side)

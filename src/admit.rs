@@ -23,6 +23,14 @@ use crate::{
 };
 use kernel::sync::Arc;
 
+/// A packet that may pass.
+pub(crate) struct Admitted<'g> {
+    /// Where it is to go.
+    pub(crate) server: &'g Arc<Server>,
+    /// Whether its SPI says so.
+    pub(crate) is_named: bool,
+}
+
 /// A packet at the door.
 struct Arrival<'g> {
     netns: &'g Netns,
@@ -35,7 +43,7 @@ struct Arrival<'g> {
 }
 
 /// Finds the entry of a packet from `client` to `vip`, which is `service`'s, or makes it, and moves it by what came
-/// in. Returns the server that the packet is to be forwarded to.
+/// in.
 #[inline]
 pub(crate) fn admit<'g>(
     netns: &'g Netns,
@@ -43,7 +51,7 @@ pub(crate) fn admit<'g>(
     service: &'g Service,
     (client, vip): (Addr, Addr),
     traffic: &Traffic,
-) -> Result<&'g Arc<Server>, Reason> {
+) -> Result<Admitted<'g>, Reason> {
     let arrival = Arrival {
         netns,
         guard,
@@ -54,7 +62,11 @@ pub(crate) fn admit<'g>(
         now: time::jiffies(),
     };
     if let Some(server) = arrival.roster.named(traffic) {
-        return arrival.named(server, traffic);
+        arrival.named(server, traffic)?;
+        return Ok(Admitted {
+            server,
+            is_named: true,
+        });
     }
     let (entry, event) = match traffic {
         Traffic::Ike(ports, header) => arrival.ike(ports, header)?,
@@ -75,7 +87,10 @@ pub(crate) fn admit<'g>(
         Outcome::Drop if event == Event::IkeUnproved => return Err(Reason::IkeResponderSpi),
         Outcome::Drop => return Err(Reason::NotEstablished),
     }
-    Ok(&entry.server)
+    Ok(Admitted {
+        server: &entry.server,
+        is_named: false,
+    })
 }
 
 impl<'g> Arrival<'g> {
@@ -125,8 +140,7 @@ impl<'g> Arrival<'g> {
     /// A packet whose SPI names `server`, where it goes without an entry too; but its answers must
     /// find one where addresses are translated. What it proves for its entry it proves as ever.
     #[inline(never)]
-    fn named(&self, server: &'g Arc<Server>, traffic: &Traffic) -> Result<&'g Arc<Server>, Reason> {
-        self.netns.stats.count(Counted::Named);
+    fn named(&self, server: &'g Arc<Server>, traffic: &Traffic) -> Result<(), Reason> {
         let ports = match traffic {
             Traffic::Ike(ports, _) | Traffic::EspInUdp(ports, _) | Traffic::Keepalive(ports) => {
                 Some(ports)
@@ -165,7 +179,7 @@ impl<'g> Arrival<'g> {
                     None => self.make(&own, Origin::Name, binding, State::Initial)?,
                 }
             }
-            None => return Ok(server),
+            None => return Ok(()),
         };
         let event = match traffic {
             Traffic::Ike(_, header) => entry.on_ike(header),
@@ -173,7 +187,7 @@ impl<'g> Arrival<'g> {
         };
         // Whatever the entry makes of it, it goes where its SPI says.
         self.advance(entry, event, traffic);
-        Ok(server)
+        Ok(())
     }
 
     #[inline]

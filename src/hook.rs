@@ -4,7 +4,7 @@
 
 use crate::{
     addr::Flow,
-    admit::admit,
+    admit::{admit, Admitted},
     entry::Entry,
     forward::{
         self,
@@ -25,7 +25,6 @@ use crate::{
         quote, Carrier, Kind,
     },
     reason::Reason,
-    server::Server,
     service::Common,
     stats::{Direction, Event},
 };
@@ -35,7 +34,10 @@ impl Handler for Netns {
     #[inline(always)]
     fn local_in(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
         match self.express(guard, &packet) {
-            Some((entry, kind)) => self.deliver(&entry.server, kind, packet),
+            Some((entry, kind)) => {
+                let (server, is_named) = (&entry.server, false);
+                self.deliver(&Admitted { server, is_named }, kind, packet)
+            }
             None => self.any_in(guard, packet),
         }
     }
@@ -86,11 +88,11 @@ impl Netns {
             return packet.accept();
         };
         let admitted = carrier.parse(&packet).and_then(|traffic| {
-            let server = admit(self, guard, service, (client, vip), &traffic)?;
-            Ok((server, traffic.kind()))
+            let admitted = admit(self, guard, service, (client, vip), &traffic)?;
+            Ok((admitted, traffic.kind()))
         });
         match admitted {
-            Ok((server, kind)) => self.deliver(server, kind, packet),
+            Ok((admitted, kind)) => self.deliver(&admitted, kind, packet),
             Err(reason) => {
                 self.refuse(&service.common, &packet, reason);
                 if reason == Reason::TcpNoEntry {
@@ -105,11 +107,19 @@ impl Netns {
 
     /// Sends a packet that was admitted to its server, and counts it.
     #[inline(always)]
-    fn deliver(&self, server: &Server, kind: Kind, mut packet: Packet<'_>) -> Verdict {
+    fn deliver(
+        &self,
+        &Admitted { server, is_named }: &Admitted<'_>,
+        kind: Kind,
+        mut packet: Packet<'_>,
+    ) -> Verdict {
         let bytes = length(&packet);
         match forward::prepare(server, &mut packet) {
             Ok(way) => {
                 let (event, volumes) = (Event::Forwarded(kind), server.account.volumes());
+                if is_named {
+                    self.stats.count(Event::Named);
+                }
                 self.stats
                     .count_packet(event, volumes, Direction::In, bytes);
                 way.take(packet, self)
