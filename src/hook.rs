@@ -16,11 +16,12 @@ use crate::{
         icmp as errors,
         netfilter::Handler,
         rcu::Guard,
-        skb::{Packet, Verdict},
+        skb::{Merged, Packet, Verdict},
         time,
     },
     netns::Netns,
     proto::{
+        merged::is_one_sa,
         number::{ESP, TCP, UDP},
         quote, Carrier, Kind,
     },
@@ -65,6 +66,17 @@ impl Handler for Netns {
         }
     }
 
+    fn takes_as_one(&self, packet: &Packet<'_>, merged: Merged, is_reply: bool) -> bool {
+        let carrier = if is_reply {
+            Carrier::of_reply(packet.protocol(), packet)
+        } else {
+            Carrier::of(packet.protocol(), packet)
+        };
+        // In a list only the first would be changed, and what loses its UDP header cannot be segments.
+        let must_be_single = merged.is_list || is_reply && self.entries.has_encap();
+        carrier.is_none() || !must_be_single && is_one_sa(packet, merged.size)
+    }
+
     /// From a server that is this host, to an initiator.
     #[inline(always)]
     fn local_out(&self, guard: &Guard, packet: Packet<'_>) -> Verdict {
@@ -73,6 +85,11 @@ impl Handler for Netns {
         } else {
             self.answer(guard, packet)
         }
+    }
+
+    fn lose(&self, packet: Packet<'_>) {
+        self.stats.count(Event::Dropped(Reason::NoMemory));
+        drop(packet);
     }
 }
 

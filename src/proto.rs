@@ -6,6 +6,7 @@ mod ah;
 mod data;
 mod esp;
 mod isakmp;
+pub mod merged;
 mod natt;
 pub mod number;
 pub mod quote;

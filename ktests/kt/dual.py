@@ -153,19 +153,15 @@ class Dual(Bench):
 
     def _build(self) -> None:
         network = self.network
-        self.director = network.ns("director")
-        self.director.sysctl("net/ipv6/conf/default/accept_dad", 0)
-        self.director.sysctl("net/ipv6/conf/all/forwarding", 1)
-        self.director.sysctl("net/ipv4/ip_forward", 1)
+        self._director()
         self.gen = self._silent("gen")
         self.servers = [self._silent(f"s{n + 1}") for n in range(SERVERS)]
         network.link(self.gen, "out", self.director, "in")
         for number, server in enumerate(self.servers, 1):
             network.link(server, "eth0", self.director, f"s{number}")
+        macs = {f"s{n}": server.mac("eth0") for n, server in enumerate(self.servers, 1)}
         for side in FAMILIES.values():
-            self._addresses(side)
-        self.director.sysctl("net/ipv4/icmp_ratemask", 0)
-        self.director.sysctl("net/ipv6/icmp/ratemask", 129)  # echo replies only
+            self._addresses(side, {"in": self.gen.mac("out"), **macs})
         devices = ["in", *(f"s{n + 1}" for n in range(SERVERS))]
         sums_by_software(self.director, *devices)
         self.port = self._keep(Wire(self.gen, "out", self.director.mac("in")))
@@ -177,12 +173,21 @@ class Dual(Bench):
         ]
         self.genl = self._keep(Genl(self.director))
 
+    def _director(self) -> None:
+        self.director = self.network.ns("director")
+        self.director.sysctl("net/ipv6/conf/default/accept_dad", 0)
+        self.director.sysctl("net/ipv6/conf/all/forwarding", 1)
+        self.director.sysctl("net/ipv4/ip_forward", 1)
+        self.director.sysctl("net/ipv4/icmp_ratemask", 0)
+        self.director.sysctl("net/ipv6/icmp/ratemask", 129)  # echo replies only
+
     def _silent(self, name: str) -> Ns:
         made = self.network.ns(name)
         made.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
         return made
 
-    def _addresses(self, side: Family) -> None:
+    def _addresses(self, side: Family, macs: dict[str, bytes]) -> None:
+        """The director's, and its neighbours on its links."""
         bits, net = (32, 24) if side.version == 4 else (128, 64)
         clients = "192.0.2.0/24" if side.version == 4 else "2001:db8:c::/64"
         self.director.ip(
@@ -192,9 +197,9 @@ class Dual(Bench):
             f"route add {clients} via {side.near}",
             *(f"addr add {side.towards(n)}/{net} dev s{n}" for n in range(1, SERVERS + 1)),
         )
-        permanent_neighbours(self.director, "in", [(side.near, self.gen.mac("out"))])
-        for number, server in enumerate(self.servers, 1):
-            known = [(side.rip(number), server.mac("eth0"))]
+        permanent_neighbours(self.director, "in", [(side.near, macs["in"])])
+        for number in range(1, SERVERS + 1):
+            known = [(side.rip(number), macs[f"s{number}"])]
             permanent_neighbours(self.director, f"s{number}", known)
 
     def configure(self, side: Family, method: str, *servers: str, **options: Any) -> None:

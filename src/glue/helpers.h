@@ -72,6 +72,8 @@ enum {
 	IPVS_IPSEC_SKB_VLAN = offsetof(struct sk_buff, vlan_all),
 	IPVS_IPSEC_SKB_PKT_TYPE = offsetof(struct sk_buff, __pkt_type_offset),
 	IPVS_IPSEC_PKT_TYPE_MASK = PKT_TYPE_MAX,
+	IPVS_IPSEC_SHINFO_GSO_SIZE = offsetof(struct skb_shared_info, gso_size),
+	IPVS_IPSEC_SHINFO_GSO_TYPE = offsetof(struct skb_shared_info, gso_type),
 };
 
 /* kapi/address.rs */
@@ -79,6 +81,17 @@ struct net *ipvs_ipsec_in_ifaddr_net(const void *ifa);
 struct net *ipvs_ipsec_inet6_ifaddr_net(const void *ifa);
 bool ipvs_ipsec_has_address4(struct net *net, __be32 address);
 bool ipvs_ipsec_has_address6(struct net *net, const struct in6_addr *address);
+
+/* kapi/skb/merged.rs */
+enum {
+	IPVS_IPSEC_GSO_UDP_L4 = SKB_GSO_UDP_L4,
+	IPVS_IPSEC_GSO_FRAGLIST = SKB_GSO_FRAGLIST,
+};
+
+struct sk_buff *ipvs_ipsec_skb_segment(struct sk_buff *skb);
+struct sk_buff *ipvs_ipsec_skb_unlink_first(struct sk_buff *skb);
+void ipvs_ipsec_nf_go_on(struct sk_buff *skb, const struct nf_hook_state *state,
+			 const void *priv);
 
 /* kapi/device.rs */
 struct net_device *ipvs_ipsec_notified_dev(void *info);

@@ -277,8 +277,13 @@ unsafe extern "C" fn called<H: Handler>(
     // SAFETY: Hooks run under RCU. The namespace outlives the packet's way through it, and a hook owns
     // its packet until it answers.
     let (guard, packet) = unsafe { (Guard::within(), Packet::at_ingress(skb, Net::from_raw(net))) };
-    match packet {
-        Some(packet) => handler.ingress(&guard, packet).code(),
-        None => Verdict::ACCEPT.code(),
+    let Some(packet) = packet else {
+        return Verdict::ACCEPT.code();
+    };
+    // What has to be taken apart is, in LOCAL_IN.
+    let is_one = |merged| handler.takes_as_one(&packet, merged, false);
+    if packet.merged().is_some_and(|merged| !is_one(merged)) {
+        return packet.accept().code();
     }
+    handler.ingress(&guard, packet).code()
 }

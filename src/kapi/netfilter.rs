@@ -12,7 +12,7 @@ use super::{
     bindings,
     lock::SoftirqsOff,
     rcu::Guard,
-    skb::{self, Packet, Verdict},
+    skb::{self, Merged, Packet, Verdict},
     Net,
 };
 use crate::addr::Family;
@@ -34,8 +34,16 @@ pub(crate) trait Handler: Send + Sync {
     /// protocol. What passes there is mostly not ours: asked first, this costs the others least.
     fn wants(&self, protocol: u8) -> bool;
 
+    /// Whether datagrams that were merged into one packet may be handled as one, by the first of them;
+    /// else each is a packet. They come from a server if they are a reply, and from an initiator if
+    /// not. Those that are not ours stay as they are.
+    fn takes_as_one(&self, packet: &Packet<'_>, merged: Merged, is_reply: bool) -> bool;
+
     /// A packet of this host passes LOCAL_OUT, before the filter of OUTPUT.
     fn local_out(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
+
+    /// A packet that was merged from several cannot be taken apart, for want of memory.
+    fn lose(&self, packet: Packet<'_>);
 }
 
 /// Number of hooks, a pair for each place.
@@ -81,6 +89,9 @@ fn places<H: Handler>() -> [Place; HOOKS] {
 
 /// A hook, and which functions of a handler it calls.
 trait Hook {
+    /// Whether what passes comes from servers.
+    const IS_REPLY: bool;
+
     /// See [`Handler::wants`].
     fn wants<H: Handler>(handler: &H, protocol: u8) -> bool;
 
@@ -92,6 +103,8 @@ struct Forward;
 struct LocalOut;
 
 impl Hook for LocalIn {
+    const IS_REPLY: bool = false;
+
     #[inline(always)]
     fn wants<H: Handler>(_: &H, _: u8) -> bool {
         true
@@ -104,6 +117,8 @@ impl Hook for LocalIn {
 }
 
 impl Hook for Forward {
+    const IS_REPLY: bool = true;
+
     #[inline(always)]
     fn wants<H: Handler>(handler: &H, protocol: u8) -> bool {
         handler.wants(protocol)
@@ -116,6 +131,8 @@ impl Hook for Forward {
 }
 
 impl Hook for LocalOut {
+    const IS_REPLY: bool = true;
+
     #[inline(always)]
     fn wants<H: Handler>(handler: &H, protocol: u8) -> bool {
         handler.wants(protocol)
@@ -189,8 +206,47 @@ unsafe fn handle<H: Handler, K: Hook, const IPV6: bool>(
     // SAFETY: Hooks run under RCU.
     let guard = unsafe { Guard::within() };
     // SAFETY: A hook owns its packet until it answers, and IP has checked the header.
-    match unsafe { Packet::from_hook(skb, net, family) } {
-        Some(packet) => K::call(handler, &guard, packet).code(),
-        None => Verdict::ACCEPT.code(),
+    let Some(packet) = (unsafe { Packet::from_hook(skb, net, family) }) else {
+        return Verdict::ACCEPT.code();
+    };
+    if let Some(merged) = packet.merged() {
+        if !handler.takes_as_one(&packet, merged, K::IS_REPLY) {
+            // SAFETY: As required of the caller.
+            return unsafe { handle_each::<H, K>(handler, &guard, packet, state) }.code();
+        }
     }
+    K::call(handler, &guard, packet).code()
+}
+
+/// Handles each of the datagrams that a packet was merged from, in order, as a packet of its own.
+///
+/// # Safety
+///
+/// As [`called`]; the packet is the one on its way through the hook.
+#[cold]
+#[inline(never)]
+unsafe fn handle_each<H: Handler, K: Hook>(
+    handler: &H,
+    guard: &Guard,
+    packet: Packet<'_>,
+    state: *const bindings::nf_hook_state,
+) -> Verdict {
+    let (net, family) = (packet.net(), packet.family());
+    match packet.segment() {
+        Ok(segments) => {
+            for skb in segments {
+                // SAFETY: The packet is ours, and its header as that of the one that IP has checked.
+                let segment = unsafe { Packet::from_hook(skb, net, family) };
+                let verdict = match segment {
+                    Some(segment) => K::call(handler, guard, segment),
+                    None => Verdict::ACCEPT,
+                };
+                // SAFETY: The answer is about this packet. We are in the hook, which is registered
+                // with the handler.
+                unsafe { verdict.carry_out(skb, state, core::ptr::from_ref(handler).cast()) };
+            }
+        }
+        Err(packet) => handler.lose(packet),
+    }
+    Packet::stolen()
 }

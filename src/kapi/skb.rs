@@ -6,9 +6,11 @@
 
 mod fields;
 mod ingress;
+mod merged;
 mod rewrite;
 mod wrap;
 
+pub(crate) use merged::Merged;
 pub(crate) use wrap::Shim;
 
 use super::{bindings, route::Route, Net};

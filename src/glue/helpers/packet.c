@@ -4,6 +4,7 @@
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
 #include <net/gre.h>
+#include <net/gso.h>
 #include <net/ip.h>
 #include <net/ip6_route.h>
 #include <net/ip_tunnels.h>
@@ -48,6 +49,65 @@ int ipvs_ipsec_ip_defrag(struct net *net, struct sk_buff *skb)
 	if (!err)
 		ip_send_check(ip_hdr(skb));
 	return err;
+}
+
+/*
+ * The packets that one in a hook was merged from, in place of it. NULL, and it
+ * is as it was, without the memory. After nfqnl_enqueue_packet: their MAC
+ * headers go with them, which a bridge needs.
+ */
+struct sk_buff *ipvs_ipsec_skb_segment(struct sk_buff *skb)
+{
+	struct sk_buff *segs, *seg;
+	int mac_len = 0;
+
+	if (skb_mac_header_was_set(skb) && skb_mac_offset(skb) < 0)
+		mac_len = -skb_mac_offset(skb);
+	__skb_push(skb, mac_len);
+	segs = skb_gso_segment(skb, 0);
+	if (IS_ERR_OR_NULL(segs)) {
+		__skb_pull(skb, mac_len);
+		return NULL;
+	}
+	consume_skb(skb);
+	for (seg = segs; seg; seg = seg->next)
+		__skb_pull(seg, mac_len);
+	return segs;
+}
+
+/* Takes the first packet from such a list. Returns the others. */
+struct sk_buff *ipvs_ipsec_skb_unlink_first(struct sk_buff *skb)
+{
+	struct sk_buff *rest = skb->next;
+
+	skb_mark_not_on_list(skb);
+	return rest;
+}
+
+/*
+ * A packet goes on behind the hook that has stolen it, as in nf_reinject. As
+ * there, one whose hook has gone meanwhile is dropped: where it would have to go
+ * on nobody knows.
+ */
+void ipvs_ipsec_nf_go_on(struct sk_buff *skb, const struct nf_hook_state *state,
+			 const void *priv)
+{
+	struct nf_hook_state copy = *state;
+	const struct nf_hook_entries *all;
+	unsigned int i;
+
+	if (copy.pf == NFPROTO_IPV4)
+		all = rcu_dereference(copy.net->nf.hooks_ipv4[copy.hook]);
+	else
+		all = rcu_dereference(copy.net->nf.hooks_ipv6[copy.hook]);
+	for (i = 0; all && i < all->num_hook_entries; i++) {
+		if (all->hooks[i].priv != priv)
+			continue;
+		if (nf_hook_slow(skb, &copy, all, i + 1) == 1)
+			copy.okfn(copy.net, copy.sk, skb);
+		return;
+	}
+	kfree_skb_reason(skb, SKB_DROP_REASON_NETFILTER_DROP);
 }
 
 void ipvs_ipsec_skb_clear_cb(struct sk_buff *skb)

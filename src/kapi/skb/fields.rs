@@ -13,6 +13,8 @@ const PROTOCOL: usize = u32_as_usize(bindings::IPVS_IPSEC_SKB_PROTOCOL);
 const MARK: usize = u32_as_usize(bindings::IPVS_IPSEC_SKB_MARK);
 const VLAN: usize = u32_as_usize(bindings::IPVS_IPSEC_SKB_VLAN);
 const PKT_TYPE: usize = u32_as_usize(bindings::IPVS_IPSEC_SKB_PKT_TYPE);
+const GSO_SIZE: usize = u32_as_usize(bindings::IPVS_IPSEC_SHINFO_GSO_SIZE);
+const GSO_TYPE: usize = u32_as_usize(bindings::IPVS_IPSEC_SHINFO_GSO_TYPE);
 
 /// Offsets in an IPv4 header.
 pub(super) mod ipv4 {
@@ -39,6 +41,42 @@ pub(super) mod ipv6 {
     pub(in super::super) const HOP_LIMIT: usize = offset_of!(ipv6hdr, hop_limit);
     pub(in super::super) const SADDR: usize = offset_of!(ipv6hdr, __bindgen_anon_1);
     pub(in super::super) const DADDR: usize = SADDR + 16;
+}
+
+/// Bytes of each of the segments that the packet is, or 0.
+///
+/// # Safety
+///
+/// `skb` is valid.
+#[inline(always)]
+pub(super) unsafe fn gso_size(skb: NonNull<bindings::sk_buff>) -> u16 {
+    // SAFETY: `skb` is valid, and the field lies at this offset.
+    unsafe { shared_info(skb).add(GSO_SIZE).cast::<u16>().read() }
+}
+
+/// What kind of segments they are.
+///
+/// # Safety
+///
+/// `skb` is valid.
+#[inline(always)]
+pub(super) unsafe fn gso_type(skb: NonNull<bindings::sk_buff>) -> u32 {
+    // SAFETY: `skb` is valid, and the field lies at this offset.
+    unsafe { shared_info(skb).add(GSO_TYPE).cast::<u32>().read() }
+}
+
+/// What packets with the same bytes share, as `skb_shinfo` has it.
+///
+/// # Safety
+///
+/// `skb` is valid.
+#[inline(always)]
+unsafe fn shared_info(skb: NonNull<bindings::sk_buff>) -> *mut u8 {
+    // SAFETY: `skb` is valid.
+    unsafe {
+        let skb = skb.as_ptr();
+        (*skb).head.add(u32_as_usize((*skb).end))
+    }
 }
 
 /// The firewall mark.
