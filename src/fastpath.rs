@@ -42,8 +42,13 @@ impl Netns {
         }
         let volumes = hop.entry.server.account.volumes();
         self.stats.count(Event::Fast);
-        self.stats
-            .count_packet(Event::Forwarded(hop.kind), volumes, Direction::In, bytes);
+        self.stats.count_packet(
+            packet.bh_disabled(),
+            Event::Forwarded(hop.kind),
+            volumes,
+            Direction::In,
+            bytes,
+        );
         hop.next.send(packet)
     }
 
@@ -60,7 +65,10 @@ impl Netns {
         if self.services.read(guard).has_marks() || packet.net().has_xfrm() {
             return None;
         }
-        let route = server.route.route(packet.net()).ok()?;
+        let route = server
+            .route
+            .route(packet.bh_disabled(), packet.net())
+            .ok()?;
         if route.is_local()
             || !packet.source().may_be_forwarded()
             || packet.len() > route.mtu().try_into().unwrap_or(0)

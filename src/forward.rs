@@ -55,7 +55,7 @@ pub(crate) fn prepare(server: &Server, packet: &mut Packet<'_>) -> Result<Way, R
 /// The way to a server.
 #[inline(always)]
 fn route(server: &Server, packet: &Packet<'_>) -> Result<Route, Reason> {
-    let route = server.route.route(packet.net());
+    let route = server.route.route(packet.bh_disabled(), packet.net());
     route.map_err(|_| unreachable(packet))
 }
 

@@ -138,7 +138,7 @@ impl Netns {
                     self.stats.count(Event::Named);
                 }
                 self.stats
-                    .count_packet(event, volumes, Direction::In, bytes);
+                    .count_packet(packet.bh_disabled(), event, volumes, Direction::In, bytes);
                 way.take(packet, self)
             }
             Err(reason) => {
@@ -194,8 +194,13 @@ impl Netns {
                     entry.learn(&reply);
                 }
                 let (bytes, volumes) = (length(&packet), entry.server.account.volumes());
-                self.stats
-                    .count_packet(Event::Out, volumes, Direction::Out, bytes);
+                self.stats.count_packet(
+                    packet.bh_disabled(),
+                    Event::Out,
+                    volumes,
+                    Direction::Out,
+                    bytes,
+                );
                 packet.accept_as_ours()
             }
             Some(Err(reason)) => self.drop(packet, reason),
@@ -288,7 +293,7 @@ impl Netns {
         let count = |entry: &Entry, direction| {
             let volumes = entry.server.account.volumes();
             self.stats
-                .count_packet(Event::Icmp, volumes, direction, bytes);
+                .count_packet(packet.bh_disabled(), Event::Icmp, volumes, direction, bytes);
         };
         match outcome {
             Outcome::In(entry, way) => {

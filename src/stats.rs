@@ -3,7 +3,7 @@
 //! Counters of packets and events, kept by each CPU for itself.
 
 use crate::{
-    kapi::{genl::Message, percpu::Counters},
+    kapi::{genl::Message, lock::BhDisabled, percpu::Counters},
     proto::Kind,
     reason::Reason,
     uapi::*,
@@ -128,11 +128,11 @@ impl Stats {
         self.0.add(u32_as_usize(event.attribute()), n);
     }
 
-    /// Counts a packet of `bytes` that was forwarded, for the namespace, a server and its service. For
-    /// hooks.
+    /// Counts a packet of `bytes` that was forwarded, for the namespace, a server and its service.
     #[inline(always)]
     pub(crate) fn count_packet(
         &self,
+        bh: BhDisabled<'_>,
         event: Event,
         volumes: [&Volume; 2],
         direction: Direction,
@@ -141,7 +141,7 @@ impl Stats {
         let [one, other] = volumes.map(|volume| volume.counters.pair(direction.first()));
         let pairs = one.zip(other).map(<[_; 2]>::from);
         self.0
-            .count_packet(u32_as_usize(event.attribute()), pairs, bytes);
+            .count_packet(bh, u32_as_usize(event.attribute()), pairs, bytes);
     }
 
     /// Puts every counter into a message, those of a namespace that has none yet as zero.

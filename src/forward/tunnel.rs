@@ -27,7 +27,8 @@ pub(super) fn prepare(server: &Server, shim: Shim, packet: &mut Packet<'_>) -> R
     // Each family has a copy of what follows, so that only this has to ask.
     let cache = &server.route;
     match server.address {
-        Addr::V4(host) => match cache.route_and_source_v4(packet.net(), host) {
+        Addr::V4(host) => match cache.route_and_source_v4(packet.bh_disabled(), packet.net(), host)
+        {
             Ok((route, source)) => {
                 let ends = (&Addr::V4(source), &Addr::V4(host));
                 prepare_between(ends, route, server, shim, packet)
@@ -45,7 +46,8 @@ fn prepare_v6(
     shim: Shim,
     packet: &mut Packet<'_>,
 ) -> Result<Way, Reason> {
-    let found = server.route.route_and_source_v6(packet.net(), host);
+    let (bh, net) = (packet.bh_disabled(), packet.net());
+    let found = server.route.route_and_source_v6(bh, net, host);
     let (route, source) = found.map_err(|_| unreachable(packet))?;
     let ends = (&Addr::V6(source), &Addr::V6(host));
     prepare_between(ends, route, server, shim, packet)

@@ -30,6 +30,10 @@ void ipvs_ipsec_spin_lock_nested(spinlock_t *lock, int subclass);
 bool ipvs_ipsec_spin_is_locked(spinlock_t *lock);
 void ipvs_ipsec_spin_unlock(spinlock_t *lock);
 
+/* kapi/table/id.rs */
+int ipvs_ipsec_table_id_alloc(void);
+void ipvs_ipsec_table_id_free(u32 id);
+
 /* kapi/memory.rs */
 void *ipvs_ipsec_kmalloc_atomic(size_t size);
 
@@ -41,9 +45,11 @@ u64 __percpu *ipvs_ipsec_alloc_percpu_u64(size_t n);
 void ipvs_ipsec_this_cpu_add(u64 __percpu *counter, u64 n);
 void ipvs_ipsec_count_packet(u64 __percpu *event, u64 __percpu *one,
 			     u64 __percpu *other, u64 bytes);
-u64 ipvs_ipsec_this_cpu_read(u64 __percpu *word);
-void ipvs_ipsec_this_cpu_write(u64 __percpu *word, u64 to);
 u64 ipvs_ipsec_percpu_sum(const u64 __percpu *counter);
+struct ipvs_ipsec_word;
+struct ipvs_ipsec_word __percpu *ipvs_ipsec_alloc_word(void);
+u64 *ipvs_ipsec_word_lock(struct ipvs_ipsec_word __percpu *word);
+void ipvs_ipsec_word_unlock(struct ipvs_ipsec_word __percpu *word);
 
 /*
  * kapi/time.rs. As an enum: bindgen takes the first of several #defines, and HZ

@@ -274,8 +274,8 @@ unsafe extern "C" fn called<H: Handler>(
     let (Some(skb), Some(net)) = (NonNull::new(skb), NonNull::new(net)) else {
         return Verdict::ACCEPT.code();
     };
-    // SAFETY: Hooks run under RCU. The namespace outlives the packet's way through it, and a hook owns
-    // its packet until it answers.
+    // SAFETY: Hooks run under RCU, those at ingress with softirqs off. The namespace outlives the
+    // packet's way through it, and a hook owns its packet until it answers.
     let (guard, packet) = unsafe { (Guard::within(), Packet::at_ingress(skb, Net::from_raw(net))) };
     let Some(packet) = packet else {
         return Verdict::ACCEPT.code();

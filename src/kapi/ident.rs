@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/net/ip.h`](srctree/include/net/ip.h)
 
-use super::{bindings, percpu::Word, time, Net};
+use super::{bindings, lock::BhDisabled, percpu::Word, time, Net};
 use crate::ident::Block;
 use kernel::{alloc::AllocError, prelude::*};
 
@@ -38,25 +38,24 @@ impl Idents {
         Word::new().map(Idents)
     }
 
-    /// One for a packet, or so many that follow one another. With softirqs off, as hooks run: nobody else
-    /// has this CPU meanwhile.
+    /// One for a packet, or so many that follow one another.
     #[inline(always)]
-    pub(super) fn take(&self, net: Net<'_>, ends: &Ends, number: c_int) -> u16 {
+    pub(super) fn take(&self, bh: BhDisabled<'_>, net: Net<'_>, ends: &Ends, number: c_int) -> u16 {
         if number != 1 {
             return ends.count(net, number);
         }
-        let (word, now) = (self.0.read(), now());
-        let block = Block(word);
-        let (ident, left) = match block.take(now) {
-            Some(taken) => taken,
-            None => {
-                let size = block.next_size(now);
-                let first = ends.count(net, size.into());
-                (first, Block::after(first, size, now))
-            }
-        };
-        self.0.write(left.0);
-        ident
+        self.0.change(bh, |word| {
+            let (block, now) = (Block(word), now());
+            let (ident, left) = match block.take(now) {
+                Some(taken) => taken,
+                None => {
+                    let size = block.next_size(now);
+                    let first = ends.count(net, size.into());
+                    (first, Block::after(first, size, now))
+                }
+            };
+            (left.0, ident)
+        })
     }
 }
 

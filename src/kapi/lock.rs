@@ -5,7 +5,7 @@
 //! C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
 
 use super::bindings;
-use core::cmp::Ordering;
+use core::{cmp::Ordering, marker::PhantomData};
 use kernel::{
     prelude::*,
     sync::barrier::{smp_mb, Read},
@@ -106,6 +106,30 @@ impl<const N: usize> Stripes<N> {
     #[inline]
     fn stripe(&self, hash: usize) -> &Opaque<bindings::spinlock_t> {
         &self.0[Self::number(hash)]
+    }
+}
+
+/// Proof that softirqs are off on this CPU, or that this is one, as hooks run. It costs nothing.
+///
+/// On PREEMPT_RT that keeps a task on its CPU, but not others from running there in between: what
+/// belongs to the CPU wants a lock of its own besides (`local_lock_nested_bh()`).
+///
+/// # Invariants
+///
+/// Softirqs stay off during `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct BhDisabled<'a>(PhantomData<&'a ()>, NotThreadSafe);
+
+impl BhDisabled<'_> {
+    /// For whoever runs with softirqs off anyway.
+    ///
+    /// # Safety
+    ///
+    /// They are off, and stay so for the lifetime of the result.
+    #[inline(always)]
+    pub(super) unsafe fn assume() -> Self {
+        // INVARIANT: By the safety requirements.
+        BhDisabled(PhantomData, NotThreadSafe)
     }
 }
 

@@ -205,7 +205,8 @@ unsafe fn handle<H: Handler, K: Hook, const IPV6: bool>(
     let _softirqs = SoftirqsOff::unless_in_softirq();
     // SAFETY: Hooks run under RCU.
     let guard = unsafe { Guard::within() };
-    // SAFETY: A hook owns its packet until it answers, and IP has checked the header.
+    // SAFETY: A hook owns its packet until it answers, and IP has checked the header. Softirqs are off
+    // until then.
     let Some(packet) = (unsafe { Packet::from_hook(skb, net, family) }) else {
         return Verdict::ACCEPT.code();
     };
@@ -236,6 +237,7 @@ unsafe fn handle_each<H: Handler, K: Hook>(
         Ok(segments) => {
             for skb in segments {
                 // SAFETY: The packet is ours, and its header as that of the one that IP has checked.
+                // Softirqs are off, as they were for that one.
                 let segment = unsafe { Packet::from_hook(skb, net, family) };
                 let verdict = match segment {
                     Some(segment) => K::call(handler, guard, segment),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters that each CPU keeps for itself.
+//! Counters, and words, that each CPU keeps for itself.
 //!
 //! C header: [`include/linux/percpu.h`](srctree/include/linux/percpu.h)
 
-use super::bindings;
+use super::{bindings, lock::BhDisabled};
 use core::{marker::PhantomData, ptr::NonNull};
 use kernel::{alloc::AllocError, prelude::*};
 
@@ -45,13 +45,18 @@ impl<const N: usize> Counters<N> {
         (index + 1 < N).then(|| Pair(self.0.as_ptr().wrapping_add(index), PhantomData))
     }
 
-    /// Adds 1 to counter `index` of this CPU, and to both `pairs` 1 and `n`. With softirqs off, as hooks
-    /// run; an addition of other contexts may be lost else.
+    /// Adds 1 to counter `index` of this CPU, and to both `pairs` 1 and `n`.
     #[inline(always)]
-    pub(crate) fn count_packet(&self, index: usize, pairs: Option<[Pair<'_>; 2]>, n: u64) {
+    pub(crate) fn count_packet(
+        &self,
+        _: BhDisabled<'_>,
+        index: usize,
+        pairs: Option<[Pair<'_>; 2]>,
+        n: u64,
+    ) {
         if let Some([Pair(one, ..), Pair(other, ..)]) = pairs.filter(|_| index < N) {
             let event = self.0.as_ptr().wrapping_add(index);
-            // SAFETY: By the type invariants, and `index` is in bounds.
+            // SAFETY: By the type invariants, and `index` is in bounds. Softirqs are off.
             unsafe { bindings::ipvs_ipsec_count_packet(event, one, other, n) };
         }
     }
@@ -81,26 +86,47 @@ impl<const N: usize> Drop for Counters<N> {
 #[derive(Clone, Copy)]
 pub(crate) struct Pair<'a>(*mut u64, PhantomData<&'a ()>);
 
-/// A word of 64 bits on every CPU, for those who have softirqs off, as hooks run.
-pub(crate) struct Word(Counters<1>);
+/// A word of 64 bits on every CPU.
+///
+/// # Invariants
+///
+/// The pointer is a per-CPU allocation of words that this owns.
+pub(crate) struct Word(NonNull<bindings::ipvs_ipsec_word>);
+
+// SAFETY: Each CPU uses its own word only, under the lock of that.
+unsafe impl Send for Word {}
+// SAFETY: As above.
+unsafe impl Sync for Word {}
 
 impl Word {
     /// Words that are zero. Sleeps.
     pub(crate) fn new() -> Result<Self, AllocError> {
-        Counters::new().map(Word)
+        // SAFETY: Allocating has no requirements; the words come zeroed, and with their locks
+        // initialised.
+        let words = unsafe { bindings::ipvs_ipsec_alloc_word() };
+        // INVARIANT: A fresh allocation.
+        NonNull::new(words).map(Word).ok_or(AllocError)
     }
 
-    /// The word of this CPU.
-    #[inline]
-    pub(crate) fn read(&self) -> u64 {
-        // SAFETY: By the type invariant of `Counters`.
-        unsafe { bindings::ipvs_ipsec_this_cpu_read(self.0 .0.as_ptr()) }
+    /// Makes the word of this CPU what `change` makes of it, which returns something besides. Nobody
+    /// else has the word meanwhile. `change` must not come here again.
+    #[inline(always)]
+    pub(crate) fn change<R>(&self, _: BhDisabled<'_>, change: impl FnOnce(u64) -> (u64, R)) -> R {
+        // SAFETY: By the type invariant, with softirqs off. We unlock below.
+        let word = unsafe { bindings::ipvs_ipsec_word_lock(self.0.as_ptr()) };
+        // SAFETY: The word is this CPU's, which we do not leave, and its lock is held.
+        let (to, result) = change(unsafe { *word });
+        // SAFETY: As above.
+        unsafe { *word = to };
+        // SAFETY: The lock is ours.
+        unsafe { bindings::ipvs_ipsec_word_unlock(self.0.as_ptr()) };
+        result
     }
+}
 
-    /// Makes the word of this CPU `to`.
-    #[inline]
-    pub(crate) fn write(&self, to: u64) {
-        // SAFETY: By the type invariant of `Counters`.
-        unsafe { bindings::ipvs_ipsec_this_cpu_write(self.0 .0.as_ptr(), to) }
+impl Drop for Word {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant we own the allocation. May be called in any context.
+        unsafe { bindings::free_percpu(self.0.as_ptr().cast()) };
     }
 }

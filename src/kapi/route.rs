@@ -6,7 +6,7 @@
 //! [`include/net/ip6_route.h`](srctree/include/net/ip6_route.h),
 //! [`include/net/dst_cache.h`](srctree/include/net/dst_cache.h)
 
-use super::{bindings, net::in6_addr, Net};
+use super::{bindings, lock::BhDisabled, net::in6_addr, Net};
 use crate::addr::{Addr, Family};
 use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{
@@ -174,14 +174,14 @@ impl Cache {
         })
     }
 
-    /// The route to the host. For softirq context.
+    /// The route to the host.
     ///
     /// # Errors
     ///
     /// As [`Cache::route_and_source_v4`].
     #[inline(always)]
-    pub(crate) fn route(&self, net: Net<'_>) -> Result<Route> {
-        // SAFETY: By the type invariant. Hooks run in softirq or with it off.
+    pub(crate) fn route(&self, bh: BhDisabled<'_>, net: Net<'_>) -> Result<Route> {
+        // SAFETY: By the type invariant, with softirqs off as `bh` proves.
         let found = unsafe { bindings::dst_cache_get(self.cache.get()) };
         match NonNull::new(found) {
             // INVARIANT: The cache took a reference for us.
@@ -189,21 +189,25 @@ impl Cache {
                 dst,
                 family: self.host.family(),
             }),
-            None => self.look_up(net),
+            None => self.look_up(bh, net),
         }
     }
 
     /// The route to the host, looked up if the cache has none.
     #[cold]
-    fn look_up(&self, net: Net<'_>) -> Result<Route> {
+    fn look_up(&self, bh: BhDisabled<'_>, net: Net<'_>) -> Result<Route> {
         match self.host {
-            Addr::V4(host) => self.route_and_source_v4(net, host).map(|(route, _)| route),
-            Addr::V6(host) => self.route_and_source_v6(net, host).map(|(route, _)| route),
+            Addr::V4(host) => self
+                .route_and_source_v4(bh, net, host)
+                .map(|(route, _)| route),
+            Addr::V6(host) => self
+                .route_and_source_v6(bh, net, host)
+                .map(|(route, _)| route),
         }
     }
 
     /// The route to the host, which is this one, and the source of a packet that this host itself
-    /// would send. For softirq context.
+    /// would send.
     ///
     /// # Errors
     ///
@@ -211,12 +215,13 @@ impl Cache {
     #[inline(always)]
     pub(crate) fn route_and_source_v4(
         &self,
+        bh: BhDisabled<'_>,
         net: Net<'_>,
         host: [u8; 4],
     ) -> Result<(Route, [u8; 4])> {
         let family = Family::V4;
         let mut source = 0;
-        // SAFETY: By the type invariant. Hooks run in softirq or with it off.
+        // SAFETY: By the type invariant, with softirqs off as the token proves.
         let found = unsafe { bindings::dst_cache_get_ip4(self.cache.get(), &mut source) };
         match NonNull::new(found) {
             Some(route) => {
@@ -227,16 +232,20 @@ impl Cache {
                 };
                 Ok((Route { dst, family }, source.to_ne_bytes()))
             }
-            None => self.look_up_v4(net, host),
+            None => self.look_up_v4(bh, net, host),
         }
     }
 
     #[cold]
-    fn look_up_v4(&self, net: Net<'_>, host: [u8; 4]) -> Result<(Route, [u8; 4])> {
+    fn look_up_v4(
+        &self,
+        _: BhDisabled<'_>,
+        net: Net<'_>,
+        host: [u8; 4],
+    ) -> Result<(Route, [u8; 4])> {
         let (route, source) = Route::look_up_v4(net, host, self.flags())?;
         let dst = route.dst.as_ptr();
-        // SAFETY: By the type invariant, in softirq or with it off; the cache takes a reference of
-        // its own.
+        // SAFETY: By the type invariant, with softirqs off; the cache takes a reference of its own.
         unsafe { bindings::dst_cache_set_ip4(self.cache.get(), dst, source) };
         Ok((route, source.to_ne_bytes()))
     }
@@ -248,12 +257,13 @@ impl Cache {
     /// As [`Cache::route_and_source_v4`].
     pub(crate) fn route_and_source_v6(
         &self,
+        _: BhDisabled<'_>,
         net: Net<'_>,
         host: [u8; 16],
     ) -> Result<(Route, [u8; 16])> {
         let family = Family::V6;
         let mut source = in6_addr([0; 16]);
-        // SAFETY: By the type invariant. Hooks run in softirq or with it off.
+        // SAFETY: By the type invariant, with softirqs off as the token proves.
         let found = unsafe { bindings::dst_cache_get_ip6(self.cache.get(), &mut source) };
         if let Some(dst) = NonNull::new(found) {
             // SAFETY: All forms of the union hold the same address.

@@ -13,7 +13,7 @@ mod wrap;
 pub(crate) use merged::Merged;
 pub(crate) use wrap::Shim;
 
-use super::{bindings, route::Route, Net};
+use super::{bindings, lock::BhDisabled, route::Route, Net};
 use crate::{
     addr::{Addr, Family, Transport},
     ike::header::Header,
@@ -28,7 +28,7 @@ use kernel::{num::casts::u32_as_usize, prelude::*};
 /// # Invariants
 ///
 /// We own the `sk_buff`. Its network header is a whole IP header of the family in linear memory,
-/// and its data begin there or before.
+/// and its data begin there or before. Softirqs are off as long as this lives.
 pub(crate) struct Packet<'a> {
     skb: NonNull<bindings::sk_buff>,
     net: Net<'a>,
@@ -88,7 +88,7 @@ impl<'a> Packet<'a> {
     /// # Safety
     ///
     /// The caller owns `skb`, whose network header the IP stack has checked (`ip_rcv_core`,
-    /// `ip6_rcv_core`), and hands over.
+    /// `ip6_rcv_core`), and hands over. Softirqs are off until the packet is answered.
     #[inline(always)]
     pub(super) unsafe fn from_hook(
         skb: NonNull<bindings::sk_buff>,
@@ -149,6 +149,13 @@ impl<'a> Packet<'a> {
         const { assert!(AT + N <= fields::ipv6::LEN) };
         // SAFETY: By the type invariant the header is there.
         unsafe { fields::network_bytes(self.skb, AT) }
+    }
+
+    /// Softirqs are off while there is a packet.
+    #[inline(always)]
+    pub(crate) fn bh_disabled(&self) -> BhDisabled<'_> {
+        // SAFETY: By the type invariant.
+        unsafe { BhDisabled::assume() }
     }
 
     /// The namespace the packet is in.

@@ -13,6 +13,7 @@
 
 mod agenda;
 mod chain;
+mod id;
 mod node;
 mod resize;
 #[cfg(CONFIG_KUNIT)]
@@ -25,6 +26,7 @@ pub(crate) use self::{
 
 use self::agenda::{Agenda, BATCH};
 use self::chain::{Buckets, Next, Place};
+use self::id::Id;
 use super::{
     lock::{InnerGuard, StripeGuard, Stripes},
     once,
@@ -133,7 +135,7 @@ pub(crate) enum Inserted<'g, T, F, const N: usize, const M: usize> {
 ///
 /// An object is linked in all indices that it has a hash for, among them the first `N`, or in none,
 /// whenever nobody holds its lock, its stripe lock in index 0. The hashes of an object change only
-/// under its lock.
+/// under its lock. Every object in the table has its number.
 pub(crate) struct Table<T, F, const N: usize, const M: usize>
 where
     T: Send + Sync + 'static,
@@ -148,6 +150,7 @@ where
     resizing: Atomic<i32>,
     /// Counts the beginnings and ends of resizes.
     generation: Atomic<u32>,
+    id: Id,
     _owns: PhantomData<Node<T, F, N, M>>,
 }
 
@@ -185,6 +188,7 @@ where
             far: Atomic::new(0),
             resizing: Atomic::new(0),
             generation: Atomic::new(0),
+            id: Id::new()?,
             _owns: PhantomData,
         })
     }
@@ -328,7 +332,7 @@ where
             return Err(AllocError);
         };
         let further = far.as_ref().map_or([None; M], |far| far.hashes);
-        let node = Node::allocate(value, hashes, far)?;
+        let node = Node::allocate(&self.id, value, hashes, far)?;
         let object = self.index(0).locks.lock(u32_as_usize(hash), 0);
         if let Some(rival) = self.find::<0>(guard, hash, rival) {
             // SAFETY: The node is ours alone.
@@ -357,10 +361,10 @@ where
     }
 
     /// Removes an object; it is dropped after a grace period. `false` if it is not in the table
-    /// any more. Does not sleep.
+    /// any more, or never was. Does not sleep.
     pub(crate) fn remove<'g>(&'g self, _: &'g Guard, node: &'g Node<T, F, N, M>) -> bool {
         let object = self.lock(node);
-        if !node.is_linked() {
+        if !self.has(&object, node) {
             return false;
         }
         let mut is_far = false;
@@ -377,11 +381,9 @@ where
         if is_far {
             self.far.add(-1, Relaxed);
         }
-        // SAFETY: This lies in the node.
-        let head = unsafe { NonNull::from(node).byte_add(Node::<T, F, N, M>::HEAD) };
         // SAFETY: The node is in no chain any more, and as it was in index 0 nobody has given it to RCU
         // before. Nobody reads the memory of the head from now on. The module waits for callbacks.
-        unsafe { rcu::call_later(head.cast(), Node::<T, F, N, M>::free_late) };
+        unsafe { rcu::call_later(node.head(), Node::<T, F, N, M>::free_late) };
         true
     }
 
@@ -397,7 +399,7 @@ where
     ) {
         const { assert!(I > 0 && I < N + M) };
         let object = self.lock(node);
-        if !node.is_linked() {
+        if !self.has(&object, node) {
             return;
         }
         let here = node.place(I).zip(node.hash(I));
@@ -481,6 +483,11 @@ where
     fn lock(&self, node: &Node<T, F, N, M>) -> StripeGuard<'_> {
         let hash = u32_as_usize(node.first_hash());
         self.index(0).locks.lock(hash, 0)
+    }
+
+    /// Whether an object, whose lock is held if it is one of this table, is in it.
+    fn has(&self, _: &StripeGuard<'_>, node: &Node<T, F, N, M>) -> bool {
+        node.is_of(&self.id) && node.is_linked()
     }
 
     /// Takes the lock of another index for an object, whose own lock is held.

@@ -97,7 +97,7 @@ pub(super) fn tell(
             return Err(Reason::Truncated);
         }
         icmp::learn_mtu(packet, mtu);
-        let path = server.route.route(packet.net());
+        let path = server.route.route(packet.bh_disabled(), packet.net());
         let path = path.map_or(mtu, |route| route.mtu());
         icmp::Error::TooBig(tunnel::mtu(server, shim, path, inner_family)?)
     } else if family == inner_family {

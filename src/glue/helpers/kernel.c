@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Locks, memory, per-CPU words, work and modules (helpers.h). */
 
+#include <linux/idr.h>
 #include <linux/kernel_stat.h>
+#include <linux/local_lock.h>
 #include <linux/netfilter_ipv6.h>
 #include <linux/sched.h>
 #include <net/netns/generic.h>
@@ -54,6 +56,18 @@ void ipvs_ipsec_spin_unlock(spinlock_t *lock)
 	spin_unlock(lock);
 }
 
+static DEFINE_IDA(table_ids);
+
+int ipvs_ipsec_table_id_alloc(void)
+{
+	return ida_alloc(&table_ids, GFP_KERNEL);
+}
+
+void ipvs_ipsec_table_id_free(u32 id)
+{
+	ida_free(&table_ids, id);
+}
+
 void *ipvs_ipsec_kmalloc_atomic(size_t size)
 {
 	return kmalloc(size, GFP_ATOMIC);
@@ -77,29 +91,52 @@ void ipvs_ipsec_this_cpu_add(u64 __percpu *counter, u64 n)
 /*
  * What each packet counts, in one call: an event, and a packet and its bytes
  * twice. Softirqs are off, and in no interrupt is anything counted: what needs
- * no care about either is cheaper on some machines.
+ * no care about either is cheaper on some machines. On PREEMPT_RT another task
+ * may come in between.
  */
+#ifdef CONFIG_PREEMPT_RT
+#define bh_cpu_add(counter, n) this_cpu_add(counter, n)
+#else
+#define bh_cpu_add(counter, n) __this_cpu_add(counter, n)
+#endif
+
 void ipvs_ipsec_count_packet(u64 __percpu *event, u64 __percpu *one,
 			     u64 __percpu *other, u64 bytes)
 {
 	lockdep_assert_in_softirq();
-	__this_cpu_inc(*event);
-	__this_cpu_inc(one[0]);
-	__this_cpu_add(one[1], bytes);
-	__this_cpu_inc(other[0]);
-	__this_cpu_add(other[1], bytes);
+	bh_cpu_add(*event, 1);
+	bh_cpu_add(one[0], 1);
+	bh_cpu_add(one[1], bytes);
+	bh_cpu_add(other[0], 1);
+	bh_cpu_add(other[1], bytes);
 }
 
-u64 ipvs_ipsec_this_cpu_read(u64 __percpu *word)
+struct ipvs_ipsec_word {
+	u64 value;
+	local_lock_t bh_lock;
+};
+
+struct ipvs_ipsec_word __percpu *ipvs_ipsec_alloc_word(void)
 {
-	lockdep_assert_in_softirq();
-	return __this_cpu_read(*word);
+	struct ipvs_ipsec_word __percpu *word;
+	int cpu;
+
+	word = alloc_percpu(struct ipvs_ipsec_word);
+	if (word)
+		for_each_possible_cpu(cpu)
+			local_lock_init(&per_cpu_ptr(word, cpu)->bh_lock);
+	return word;
 }
 
-void ipvs_ipsec_this_cpu_write(u64 __percpu *word, u64 to)
+u64 *ipvs_ipsec_word_lock(struct ipvs_ipsec_word __percpu *word)
 {
-	lockdep_assert_in_softirq();
-	__this_cpu_write(*word, to);
+	local_lock_nested_bh(&word->bh_lock);
+	return this_cpu_ptr(&word->value);
+}
+
+void ipvs_ipsec_word_unlock(struct ipvs_ipsec_word __percpu *word)
+{
+	local_unlock_nested_bh(&word->bh_lock);
 }
 
 u64 ipvs_ipsec_percpu_sum(const u64 __percpu *counter)

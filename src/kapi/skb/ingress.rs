@@ -25,7 +25,8 @@ impl<'a> Packet<'a> {
     ///
     /// # Safety
     ///
-    /// The caller owns `skb`, whose data begin with the network header, and hands over.
+    /// The caller owns `skb`, whose data begin with the network header, and hands over. Softirqs are
+    /// off until the packet is answered.
     #[inline(always)]
     pub(in crate::kapi) unsafe fn at_ingress(
         skb: NonNull<bindings::sk_buff>,

@@ -128,7 +128,10 @@ impl Packet<'_> {
                     destination: u32::from_ne_bytes(*destination),
                     protocol,
                 };
-                self.push_ipv4(&ends, idents.take(self.net, &ends, segments));
+                self.push_ipv4(
+                    &ends,
+                    idents.take(self.bh_disabled(), self.net, &ends, segments),
+                );
             }
             (source, destination) => self.push_ipv6(protocol, source, destination, marks.label),
         }

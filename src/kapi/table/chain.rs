@@ -111,9 +111,10 @@ impl<'a> Place<'a> {
         let distance = ptr::from_ref(self.prev)
             .addr()
             .wrapping_sub(ptr::from_ref(self.next).addr());
-        let prev = next.as_ptr().wrapping_byte_add(distance).cast::<Prev>();
-        // SAFETY: By the type invariant this is the `prev` of the next object. What is linked is
-        // alive while we hold the stripe lock.
+        let prev = next.addr().get().wrapping_add(distance);
+        let prev = ptr::with_exposed_provenance::<Prev>(prev);
+        // SAFETY: By the type invariant this is the `prev` of the next object, whose provenance is
+        // exposed (`Node`). What is linked is alive while we hold the stripe lock.
         once::write(unsafe { &(*prev).0 }, ptr::from_ref(with).cast_mut());
     }
 

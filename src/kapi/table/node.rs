@@ -2,7 +2,10 @@
 
 //! The objects of a table: narrow ones and wide ones, and their places in its chains.
 
-use super::chain::{Next, Place, Prev};
+use super::{
+    chain::{Next, Place, Prev},
+    id::Id,
+};
 use crate::kapi::{bindings, memory, once, rcu};
 use core::{
     marker::PhantomData,
@@ -14,14 +17,19 @@ use kernel::{alloc::AllocError, prelude::*, sync::atomic::Atomic};
 
 /// An object in a table. What a reader wants of it comes first.
 ///
+/// Pointers in chains lead from a field of one object to a field of the next. The provenance of
+/// each object's memory, the whole of it, is exposed when it is allocated; whoever goes from a
+/// field to the object takes that.
+///
 /// # Invariants
 ///
-/// If `is_wide`, this is the first field of a [`Wide`].
+/// If `IS_WIDE` is set in `owner`, this is the first field of a [`Wide`]. The rest of `owner` is the
+/// number of the table that the object is for.
 #[repr(C)]
 pub(crate) struct Node<T, F, const N: usize, const M: usize> {
     nexts: [Next; N],
     hashes: [Atomic<u32>; N],
-    is_wide: bool,
+    owner: u32,
     value: T,
     back: Back<N>,
     _more: PhantomData<Wide<T, F, N, M>>,
@@ -56,34 +64,38 @@ struct More<F, const M: usize> {
     value: F,
 }
 
+/// Bit that no number of a table has.
+const IS_WIDE: u32 = 1 << 31;
+
 impl<T, F, const N: usize, const M: usize> Node<T, F, N, M> {
     /// Where the head for RCU lies.
-    pub(super) const HEAD: usize = offset_of!(Self, back) + offset_of!(End, head);
+    const HEAD: usize = offset_of!(Self, back) + offset_of!(End, head);
 
-    fn new(value: T, hashes: [u32; N], is_wide: bool) -> impl Init<Self> {
+    fn new(value: T, hashes: [u32; N], owner: u32) -> impl Init<Self> {
         let back = Back {
             prevs: ManuallyDrop::new([const { Prev::new() }; N]),
         };
         init!(Node {
             nexts: [const { Next::new() }; N],
             hashes: hashes.map(Atomic::new),
-            is_wide,
+            owner,
             value,
             back,
             _more: PhantomData,
         })
     }
 
-    /// Memory with an object in it, which is in no chain.
+    /// Memory with an object in it, which is in no chain, for the table of this number.
     #[inline]
     pub(super) fn allocate(
+        table: &Id,
         value: T,
         hashes: [u32; N],
         far: Option<Far<F, M>>,
     ) -> Result<NonNull<Self>, AllocError> {
         let node = match far {
             None => {
-                let node = memory::atomic()?.write_init(Node::new(value, hashes, false));
+                let node = memory::atomic()?.write_init(Node::new(value, hashes, table.number()));
                 node.map(KBox::into_raw)
             }
             Some(far) => {
@@ -95,14 +107,26 @@ impl<T, F, const N: usize, const M: usize> Node<T, F, N, M> {
                 };
                 // INVARIANT: The node is the first field of a wide object.
                 let wide = init!(Wide {
-                    node <- Node::new(value, hashes, true),
+                    node <- Node::new(value, hashes, table.number() | IS_WIDE),
                     more,
                 });
                 let wide = memory::atomic()?.write_init(wide);
                 wide.map(|wide| KBox::into_raw(wide).cast())
             }
         };
-        node.ok().and_then(NonNull::new).ok_or(AllocError)
+        let node = node.ok().and_then(NonNull::new).ok_or(AllocError)?;
+        node.as_ptr().expose_provenance();
+        Ok(node)
+    }
+
+    /// Whether the object is for the table of this number.
+    #[inline]
+    pub(super) fn is_of(&self, table: &Id) -> bool {
+        self.owner & !IS_WIDE == table.number()
+    }
+
+    fn is_wide(&self) -> bool {
+        self.owner & IS_WIDE != 0
     }
 
     /// The node whose place in index `index` is `next`.
@@ -120,17 +144,31 @@ impl<T, F, const N: usize, const M: usize> Node<T, F, N, M> {
                     + index * size_of::<Next>()
             }
         };
-        // SAFETY: By the safety requirements it lies at this offset of a live node, or of the wide
-        // one that this begins.
-        unsafe { next.byte_sub(start).cast::<Self>().as_ref() }
+        let node = ptr::with_exposed_provenance::<Self>(next.addr().get().wrapping_sub(start));
+        // SAFETY: By the safety requirements `next` lies at this offset of a live node, or of the wide
+        // one that this begins, whose provenance `allocate` has exposed.
+        unsafe { &*node }
+    }
+
+    /// The object with all that was allocated for it.
+    #[inline]
+    fn whole<W>(&self) -> *mut W {
+        ptr::with_exposed_provenance_mut(ptr::from_ref(self).addr())
+    }
+
+    /// What RCU has of the object.
+    pub(super) fn head(&self) -> NonNull<rcu::Head> {
+        let head = self.whole::<Self>().wrapping_byte_add(Self::HEAD);
+        // SAFETY: It lies in the object.
+        unsafe { NonNull::new_unchecked(head.cast()) }
     }
 
     /// What a wide object has.
     #[inline]
     fn more(&self) -> Option<&More<F, M>> {
-        let wide = ptr::from_ref(self).cast::<Wide<T, F, N, M>>();
+        let wide = self.whole::<Wide<T, F, N, M>>();
         // SAFETY: By the type invariant.
-        self.is_wide.then(|| unsafe { &(*wide).more })
+        self.is_wide().then(|| unsafe { &(*wide).more })
     }
 
     /// What is known of the object, if that is a wide one.
@@ -185,15 +223,17 @@ impl<T, F, const N: usize, const M: usize> Node<T, F, N, M> {
     ///
     /// # Safety
     ///
-    /// The node came out of a box in [`Table::insert`], and the caller owns it.
+    /// The node came out of a box in [`Node::allocate`], and the caller owns it.
     pub(super) unsafe fn free(node: NonNull<Self>) {
+        let start = node.addr().get();
         // SAFETY: By the safety requirements.
-        if unsafe { node.as_ref() }.is_wide {
+        if unsafe { node.as_ref() }.is_wide() {
+            let wide = ptr::with_exposed_provenance_mut::<Wide<T, F, N, M>>(start);
             // SAFETY: By the type invariant, and as it was made in a box of this type.
-            drop(unsafe { KBox::<Wide<T, F, N, M>>::from_raw(node.as_ptr().cast()) });
+            drop(unsafe { KBox::from_raw(wide) });
         } else {
             // SAFETY: As above.
-            drop(unsafe { KBox::from_raw(node.as_ptr()) });
+            drop(unsafe { KBox::from_raw(ptr::with_exposed_provenance_mut::<Self>(start)) });
         }
     }
 

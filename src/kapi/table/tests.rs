@@ -227,6 +227,28 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn another_tables_object_stays_where_it_is() -> Result {
+        let (fixture, other) = (Fixture::new(64)?, Fixture::new(64)?);
+        {
+            let guard = Guard::new();
+            for key in [6, 7] {
+                let wanted = |object: &Object| object.key == key;
+                let node = fixture.table.find::<0>(&guard, hash(key), wanted);
+                let node = node.ok_or(ENOENT)?;
+                assert!(!other.table.remove(&guard, node));
+                other
+                    .table
+                    .relink::<1>(&guard, node, 4711, || unreachable!());
+                assert!(other.table.find::<1>(&guard, 4711, |_| true).is_none());
+                assert!(fixture.has(key) && other.has(key));
+            }
+        }
+        assert_eq!((fixture.table.count(), other.table.count()), (64, 64));
+        assert_eq!((fixture.alive(), other.alive()), (64, 64));
+        Ok(())
+    }
+
     /// Number of objects met in all buckets, and the sum of their keys.
     fn visited(table: &Objects) -> (u32, u32) {
         let (mut count, mut sum) = (0, 0);
