@@ -27,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ip_vs_ipsec")
     group.addoption("--storm-seconds", type=float, default=60, help="length of the storm (60)")
     group.addoption(
+        "--hostile-seconds", type=float, default=20, help="length of test_hostile.py (20)"
+    )
+    group.addoption(
         "--fuzz", type=int, default=10_000, metavar="N", help="inputs of each fuzzer (10,000)"
     )
     group.addoption(

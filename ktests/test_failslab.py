@@ -24,6 +24,8 @@ from kt import module
 from kt.bench import VIP, VIP2, Bench, server_address, verdicts
 from kt.faults import confined_to, each_failing, failing, insert_module
 from kt.genl import Genl, Refused
+from kt.hooks import registered
+from kt.net import Network, sh
 from kt.wait import SHORT, wait_until
 
 pytestmark = pytest.mark.needs("/sys/kernel/debug/failslab/require-start")
@@ -225,6 +227,44 @@ def test_a_namespace_without_memory(record_property: Callable[[str, object], Non
         allocations = pool.submit(run).result()
     # The checkers themselves, and who takes other memory then, get by without.
     assert 3 <= failures <= allocations
+    record_property("ran", f"{failures} failed allocations")
+
+
+@pytest.mark.parametrize("address", [VIP, "2001:db8::1"])
+def test_a_first_service_without_memory(
+    address: str, record_property: Callable[[str, object], None]
+) -> None:
+    """It makes the state of its namespace and registers hooks, or leaves none."""
+    sh("modprobe", "nfnetlink_hook")
+    failures = made = 0
+    none: tuple[set[str], set[str]] = set(), set()
+    with Network("first-") as network:
+
+        def fresh() -> Attempt:
+            nonlocal made
+            made += 1
+            return Attempt(Genl(network.ns(str(made))), "service-new", address=address)
+
+        attempt = fresh()
+
+        def judge(n: int) -> None:
+            nonlocal failures, attempt
+            ns = network.namespaces[str(made)]
+            there = attempt.genl.dump("service-get")
+            if attempt.error:
+                assert attempt.error in NO_MEMORY, os.strerror(attempt.error)
+                assert (there, registered(ns)) == ([], none), f"allocation {n}"
+                failures += 1
+            else:
+                assert len(there) == 1 and registered(ns) != none, f"allocation {n}"
+            attempt.genl.close()
+            ns.close()
+            attempt = fresh()
+
+        with confined_to("module"):
+            each_failing(lambda: attempt(), judge)
+        attempt.genl.do("service-new", address=address)
+    assert failures > 10
     record_property("ran", f"{failures} failed allocations")
 
 

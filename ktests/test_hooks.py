@@ -11,7 +11,6 @@ servers by nat or local, and for those at an address of its own.
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
 import threading
 import time
@@ -22,12 +21,13 @@ import pytest
 
 from kt import module
 from kt.dual import Dual, Family
+from kt.hooks import registered
 from kt.inet import Client, aged
 from kt.memory import in_use
 from kt.net import Network, sh
 from kt.packets import NATT_PORT, TCP, ike, tcp
 from kt.tool import Tool
-from kt.wait import PATIENCE, wait_until
+from kt.wait import PATIENCE, SHORT, wait_until
 
 NONE: set[str] = set()
 FORWARD = {"input", "forward"}
@@ -60,17 +60,8 @@ def method(request: pytest.FixtureRequest) -> str:
 
 
 def hooks(dual: Dual) -> tuple[set[str], set[str]]:
-    """Where ours are, in IPv4 and in IPv6. They come and go together, but not in one moment."""
-    found: dict[str, set[str]] = {"ip": set(), "ip6": set()}
-    family = where = ""
-    for line in dual.director.run("nft", "list", "hooks").stdout.splitlines():
-        if words := re.match(r"family (\w+)", line):
-            family = words[1]
-        elif words := re.match(r"\s*hook (\w+)", line):
-            where = words[1]
-        elif "[ip_vs_ipsec]" in line:
-            found[family].add(where)
-    return found["ip"], found["ip6"]
+    """Where ours are, in IPv4 and in IPv6."""
+    return registered(dual.director)
 
 
 def both(places: set[str]) -> tuple[set[str], set[str]]:
@@ -191,15 +182,18 @@ def test_answers_need_them_as_long_as_there_are_entries(fresh: Dual, side: Famil
     fresh.quiet()
 
 
-def test_they_go_with_the_last_entry_of_a_server_that_is_gone(fresh: Dual, side: Family) -> None:
-    configure(fresh, side, "nat")
+def test_they_go_when_a_server_that_is_gone_has_answered_its_last(
+    fresh: Dual, side: Family
+) -> None:
+    """Whoever has to prove himself waits for its reply, as long as an initial entry lives."""
+    configure(fresh, side, "local")
     fresh.director.sysctl("net/ipvs_ipsec/expire_nodest_conn", 0)
-    client = fresh.admitted(side)
-    fresh.genl.do("server-del", service=side.vip, address=side.rip())
-    fresh.expect(client.esp(), esp=1)
+    fresh.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", SHORT + 2)
+    fresh.expect(side.client().first(), ike=1)
+    fresh.genl.do("server-del", service=side.vip, address=side.vip)
+    fresh.expect(side.client().first(), ike=1)
     assert hooks(fresh) == both(ALL)
-    Tool(fresh.director).run("entry", "flush")
-    wait_until(lambda: hooks(fresh) == both(FORWARD), SOON, "hooks to go with the last entry")
+    wait_until(lambda: hooks(fresh) == both(FORWARD), SOON + SHORT, "hooks to go")
 
 
 def test_all_who_come_at_once_get_through(fresh: Dual, side: Family) -> None:

@@ -101,8 +101,10 @@ class Nic(Tap):
         return found
 
     def close(self) -> None:
-        """Take the card out."""
-        os.close(self._fd)
+        """Take the card out, unless that is done."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def _thread(prefix: str) -> int:
