@@ -157,7 +157,7 @@ impl<'g> Arrival<'g> {
             Some(entry) => entry,
             None if server.is_translated() => {
                 if traffic.ike().is_some_and(|header| header.is_aside) {
-                    return Err(Reason::IkeExchange.into());
+                    return Err(Reason::IkeExchange);
                 }
                 let binding = Binding {
                     server,

@@ -17,7 +17,7 @@ use crate::{
     },
     netns::Netns,
     sched::{self, Options},
-    server::Limits,
+    server::{Limits, NewServer},
     service::{Key, Member, Persistence, Plan, Timeouts},
     spi::Names,
     stats::Stats,
@@ -121,11 +121,14 @@ fn server_new(request: Request<'_>) -> Result<(), Refused> {
     let key = server_key(&request)?;
     let address = unicast(&request, IPVS_IPSEC_A_SERVER_ADDRESS)?;
     let server = ServerChange::of(&request)?;
-    let method = server.method(&key, &address, None)?;
-    let weight = server.weight.unwrap_or(DEFAULT_WEIGHT);
-    let limits = server.limits(Limits::default())?;
-    let names = server.names(Names::default())?;
-    Ok(netns(&request)?.add_server(request.net(), &key, address, method, weight, limits, names)?)
+    let new = NewServer {
+        address,
+        method: server.method(&key, &address, None)?,
+        weight: server.weight.unwrap_or(DEFAULT_WEIGHT),
+        limits: server.limits(Limits::default())?,
+        names: server.names(Names::default())?,
+    };
+    Ok(netns(&request)?.add_server(request.net(), &key, new)?)
 }
 
 fn server_set(request: Request<'_>) -> Result<(), Refused> {
@@ -228,8 +231,11 @@ fn entry_flush(request: Request<'_>) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Returns a number of the table.
+type NumberOf = fn(&Entries) -> Result<u32>;
+
 /// The numbers of a status, and where they come from.
-const STATUS: [(u32, fn(&Entries) -> Result<u32>); 5] = [
+const STATUS: [(u32, NumberOf); 5] = [
     (IPVS_IPSEC_A_STATUS_TABLE_SIZE, |entries| {
         Ok(entries.size().try_into()?)
     }),

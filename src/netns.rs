@@ -16,9 +16,8 @@ use crate::{
         work::Deferred,
         Net,
     },
-    server::{Account, Limits, Method, Server},
+    server::{Account, Limits, NewServer, Server},
     service::{Key, Member, Plan, Published, Roster, Service, Services},
-    spi::Names,
     stats::{Rates, Stats},
     sysctl::Settings,
 };
@@ -192,24 +191,20 @@ impl Netns {
         &self,
         net: Net<'_>,
         key: &Key,
-        address: Addr,
-        method: Method,
-        weight: u32,
-        limits: Limits,
-        names: Names,
+        new: NewServer,
     ) -> Result<(), Refusal> {
         self.change_roster(key, |service, roster| {
-            if roster.place(&address).is_ok() {
+            if roster.place(&new.address).is_ok() {
                 return Err(Refusal::ServerExists);
             }
-            let server = Server::new(address, method, service.common.clone());
+            let server = Server::new(new.address, new.method, service.common.clone());
             let server = server.map_err(|_| Refusal::NoMemory)?;
-            server.account.set_limits(limits);
+            server.account.set_limits(new.limits);
             let hooks = self.hooks.raise(server.hook_level(net))?;
             let member = Member {
                 server,
-                weight,
-                names,
+                weight: new.weight,
+                names: new.names,
             };
             Ok((roster.with(member)?, move || hooks.keep()))
         })

@@ -15,6 +15,7 @@ use crate::{
     },
     sched::Load,
     service::Common,
+    spi::Names,
     stats::Volume,
 };
 use kernel::{
@@ -36,6 +37,20 @@ pub(crate) enum Method {
     Tun(Shim),
     /// Direct routing.
     Dr,
+}
+
+/// A server that is to be added to a service.
+pub(crate) struct NewServer {
+    /// Its address (RIP).
+    pub(crate) address: Addr,
+    /// How packets reach it.
+    pub(crate) method: Method,
+    /// Its weight, 0 to 65,535.
+    pub(crate) weight: u32,
+    /// How many entries it may have.
+    pub(crate) limits: Limits,
+    /// Which SPIs it chooses.
+    pub(crate) names: Names,
 }
 
 /// A real server, and the way to it. Its entries keep it, so that it outlives its removal from the
