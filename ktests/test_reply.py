@@ -189,6 +189,14 @@ def flushed(dual: Dual, side: Family) -> Client:
     return client
 
 
+def without_service(dual: Dual, side: Family) -> Client:
+    """There is no service any more."""
+    client = dual.admitted(side, 88)
+    dual.genl.do("service-del", address=side.vip)
+    swept(dual)
+    return client
+
+
 def moved(dual: Dual, side: Family) -> Client:
     """Its flow has gone to another server."""
     client = dual.admitted(side, 84)
@@ -211,7 +219,7 @@ def moved(dual: Dual, side: Family) -> Client:
     return client
 
 
-ENDS: list[Callable[[Dual, Family], Client]] = [timed_out, flushed, moved]
+ENDS: list[Callable[[Dual, Family], Client]] = [timed_out, flushed, without_service, moved]
 
 
 @pytest.mark.parametrize("end", ENDS)
