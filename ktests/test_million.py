@@ -27,6 +27,7 @@ from kt.wait import PATIENCE, wait_until
 def fresh() -> Iterator[Bench]:
     """A director of its own, which has never swept."""
     module.load()
+    module.allow_entries(1 << 21)
     bench = Bench("million-")
     bench.setup("rr", [1])
     bench.captures[0].pause()

@@ -6,6 +6,7 @@ mod expire;
 mod hints;
 mod kept;
 pub(crate) mod reply;
+pub(crate) mod room;
 mod sighting;
 pub(crate) mod soft;
 pub(crate) mod table;

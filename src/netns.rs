@@ -4,7 +4,7 @@
 
 use crate::{
     addr::{Addr, Family},
-    entry::{soft::Room, table::Entries},
+    entry::{room::Share, soft::Room, table::Entries},
     error::Refusal,
     kapi::{
         defrag,
@@ -73,12 +73,13 @@ impl PerNet for Netns {
     }
 
     fn new(home: Home<Self>, settings: Arc<Settings>) -> impl PinInit<Self, Error> {
+        let share = share(home.net());
         try_pin_init!(Netns {
             hooks <- Hooks::new(home),
             devices <- Devices::none(),
-            stats: Arc::new(Stats::new()?, GFP_KERNEL)?,
+            stats: Arc::new(Stats::new()?, GFP_KERNEL_ACCOUNT)?,
             settings,
-            entries <- Deferred::new(Entries::new(stats.clone())),
+            entries <- Deferred::new(Entries::new(stats.clone(), share)),
             services <- Deferred::new(Published::new()),
             changes <- new_mutex!(Changes {
                 count: 0,
@@ -103,6 +104,14 @@ impl PerNet for Netns {
         let looks_again = wanted < self.hooks.level() && self.entries.awaits_answers()
             || self.hooks.set_level(wanted).is_err();
         looks_again.then_some(FIT_PERIOD)
+    }
+}
+
+fn share(net: Net<'_>) -> Share {
+    if net.is_first() {
+        Share::First
+    } else {
+        Share::Other
     }
 }
 

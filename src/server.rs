@@ -115,7 +115,7 @@ impl Server {
             overloaded: Atomic::new(false),
             state: Atomic::new(IN_SERVICE),
         };
-        Self::with(address, method, Arc::new(account, GFP_KERNEL)?)
+        Self::with(address, method, Arc::new(account, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// The same server, to be reached by another method. Entries go on as they began. Sleeps.
@@ -135,7 +135,7 @@ impl Server {
             idents: Idents::new()?,
             account,
         };
-        Ok(Arc::new(server, GFP_KERNEL)?)
+        Ok(Arc::new(server, GFP_KERNEL_ACCOUNT)?)
     }
 }
 

@@ -133,7 +133,7 @@ impl Common {
                 soft <- Soft::new(),
                 express: Atomic::new(false),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         common.soft.set_limit(soft, Room::new(soft)?);
         Ok(common)
@@ -183,8 +183,8 @@ impl Roster {
         };
         let count = plan.scheduler.slots();
         if count > 0 {
-            let mut slots = KVVec::from_elem(u16::MAX, count, GFP_KERNEL)?;
-            let mut scratch = KVVec::from_elem(0, roster.members.len(), GFP_KERNEL)?;
+            let mut slots = KVVec::from_elem(u16::MAX, count, GFP_KERNEL_ACCOUNT)?;
+            let mut scratch = KVVec::from_elem(0, roster.members.len(), GFP_KERNEL_ACCOUNT)?;
             plan.scheduler.prepare(&roster, &mut slots, &mut scratch);
             roster.slots = slots;
         }
@@ -260,7 +260,7 @@ impl Roster {
         }
         self.check_names(self.members.len(), &member.names)?;
         let mut members = copy(&self.members, 1)?;
-        members.push(member, GFP_KERNEL)?;
+        members.push(member, GFP_KERNEL_ACCOUNT)?;
         Self::new(self.plan, members, self.retired()?)
     }
 
@@ -281,7 +281,7 @@ impl Roster {
 
     /// The same, with a server that was removed and whose entries go on.
     pub(crate) fn with_retired(mut self, account: Arc<Account>) -> Result<Self, Refusal> {
-        self.retired.push(account, GFP_KERNEL)?;
+        self.retired.push(account, GFP_KERNEL_ACCOUNT)?;
         Ok(self)
     }
 
@@ -472,7 +472,7 @@ impl Services {
         let Err(place) = self.search(&service.key) else {
             return Err(Refusal::ServiceExists);
         };
-        let service = Arc::new(service, GFP_KERNEL)?;
+        let service = Arc::new(service, GFP_KERNEL_ACCOUNT)?;
         let mut services = copy(&self.services, 1)?;
         let inserted = services.insert_within_capacity(place, service);
         inserted.map_err(|_| Refusal::NoMemory)?;
@@ -522,7 +522,7 @@ impl Task for Published {
 
 /// A copy of `from` with room for `more`.
 fn copy<T: Clone>(from: &KVec<T>, more: usize) -> Result<KVec<T>, Refusal> {
-    let mut copy = KVec::with_capacity(from.len() + more, GFP_KERNEL)?;
-    copy.extend_from_slice(from, GFP_KERNEL)?;
+    let mut copy = KVec::with_capacity(from.len() + more, GFP_KERNEL_ACCOUNT)?;
+    copy.extend_from_slice(from, GFP_KERNEL_ACCOUNT)?;
     Ok(copy)
 }

@@ -5,11 +5,11 @@
 use crate::{
     ike::state::State,
     kapi::{
-        sysctl::{Setting, Table},
+        sysctl::{Setting, Shared, Table},
         time, Net,
     },
 };
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::atomic::Atomic};
 
 const INITIAL_TIMEOUT: usize = 0;
 const ESTABLISHED_TIMEOUT: usize = 1;
@@ -61,13 +61,42 @@ static SETTINGS: [Setting; 6] = [
     },
 ];
 
+/// Bounds for all namespaces but the first, each for itself and together (`entry/room.rs`).
+static SHARED: [Shared; 2] = [
+    Shared {
+        name: c"netns_entries_max",
+        value: Atomic::new(1 << 18),
+        min: &0,
+        max: &ENTRIES_MAX,
+    },
+    Shared {
+        name: c"netns_entries_max_total",
+        value: Atomic::new(1 << 20),
+        min: &0,
+        max: &ENTRIES_MAX,
+    },
+];
+const ENTRIES_MAX: c_int = 1 << 22;
+
+/// Most entries of a namespace that is not the first.
+pub(crate) fn netns_entries_max() -> usize {
+    let [each, _] = &SHARED;
+    usize::try_from(each.get()).unwrap_or(0)
+}
+
+/// Most entries of all these namespaces together.
+pub(crate) fn netns_entries_max_total() -> usize {
+    let [_, total] = &SHARED;
+    usize::try_from(total.get()).unwrap_or(0)
+}
+
 /// The settings of a namespace.
 pub(crate) struct Settings(Table<{ SETTINGS.len() }>);
 
 impl Settings {
     /// The defaults. Sleeps.
     pub(crate) fn new(net: Net<'_>) -> Result<Self> {
-        Table::new(net, c"net/ipvs_ipsec", &SETTINGS).map(Settings)
+        Table::new(net, c"net/ipvs_ipsec", &SETTINGS, &SHARED).map(Settings)
     }
 
     /// How long an entry lives in a state without being heard of, in jiffies.

@@ -37,6 +37,12 @@ def loaded() -> bool:
     return Path("/sys/module", NAME).is_dir()
 
 
+def allow_entries(count: int) -> None:
+    """Have each namespace hold so many, whatever the others have."""
+    for name in ("netns_entries_max", "netns_entries_max_total"):
+        Path("/proc/sys/net/ipvs_ipsec", name).write_text(f"{count}\n", encoding="ascii")
+
+
 def users(name: str = NAME) -> int:
     """How many references hold a module, which may not be loaded."""
     count = Path("/sys/module", name, "refcnt")

@@ -253,6 +253,7 @@ impl Entries {
             for bucket in first..first + TEMPLATE_BATCH {
                 self.templates.visit(&guard, bucket, |template| {
                     if !template.is_alive(now) && self.templates.remove(&guard, template) {
+                        self.occupy(-1);
                         template.server.account.tie(-1);
                     }
                 });

@@ -152,7 +152,7 @@ impl Hints {
 
 /// So many words without a hint. Sleeps.
 fn empty(size: usize) -> Result<Words, AllocError> {
-    let flags = GFP_KERNEL | __GFP_NOWARN;
+    let flags = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
     let mut words = KVVec::with_capacity(size, flags)?;
     for number in 0..size {
         words.push(Atomic::new(0), flags)?;

@@ -52,7 +52,7 @@ impl Room {
     /// Room for `limit` entries. Sleeps.
     pub(crate) fn new(limit: u32) -> Result<Self> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(Room(Heap(KVVec::with_capacity(limit, GFP_KERNEL)?)))
+        Ok(Room(Heap(KVVec::with_capacity(limit, GFP_KERNEL_ACCOUNT)?)))
     }
 }
 

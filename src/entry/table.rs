@@ -3,8 +3,8 @@
 //! The entries of a namespace, found by flow, by IKE SPI, by address, and by what servers answer.
 
 use super::{
-    expire::Pace, hints::Hints, kept::Kept, reply::Reply, template::Template, Binding, Clock,
-    Entry, Origin, Restarted, LINGER,
+    expire::Pace, hints::Hints, kept::Kept, reply::Reply, room::Share, template::Template, Binding,
+    Clock, Entry, Origin, Restarted, LINGER,
 };
 use crate::{
     addr::{Addr, Family, Flow},
@@ -36,9 +36,6 @@ const INITIAL_MAX: i32 = 65_536;
 
 /// Entries that have ended in state initial are not kept while there are more that have ended.
 const LINGERING_INITIAL_MAX: i32 = INITIAL_MAX;
-
-/// Most entries in a namespace.
-pub(super) const ENTRIES_MAX: usize = 1 << 22;
 
 /// Times a flush goes through a table that is being resized.
 const FLUSH_PASSES: usize = 8;
@@ -98,11 +95,12 @@ pub(crate) struct Entries {
     pub(super) translated: Atomic<i32>,
     /// Of these, entries whose server gets ESP in UDP.
     pub(super) encap: Atomic<i32>,
+    pub(super) share: Share,
 }
 
 impl Entries {
     /// An empty table. Sleeps.
-    pub(crate) fn new(stats: Arc<Stats>) -> impl Init<Self, Error> {
+    pub(crate) fn new(stats: Arc<Stats>, share: Share) -> impl Init<Self, Error> {
         try_init!(Entries {
             table <- Table::new(),
             templates <- Table::new(),
@@ -114,6 +112,7 @@ impl Entries {
             retired: Atomic::new(0),
             translated: Atomic::new(0),
             encap: Atomic::new(0),
+            share,
         })
     }
 
@@ -251,7 +250,7 @@ impl Entries {
             State::Initial => self.initial.load(Relaxed) >= INITIAL_MAX,
             State::Established => false,
         };
-        if is_full || self.table.count() >= ENTRIES_MAX {
+        if is_full || !self.has_room(self.table.count()) {
             return Err(Reason::TableFull);
         }
         let kept = Kept::new(flow).map_err(|_| Reason::NoMemory)?;
@@ -280,6 +279,7 @@ impl Entries {
         });
         // Before others can find the entry, and remove it.
         server.account.enter(state);
+        self.occupy(1);
         self.tally(state, 1);
         self.tally_method(server.method, 1);
         if let Some(template) = template {
@@ -301,6 +301,7 @@ impl Entries {
             }
         } else {
             server.account.leave(state);
+            self.occupy(-1);
             self.tally(state, -1);
             self.tally_method(server.method, -1);
             if let Some(template) = template {
@@ -387,6 +388,7 @@ impl Entries {
     /// Takes an entry out of the table that has ended.
     pub(super) fn take_out<'g>(&'g self, guard: &'g Guard, entry: &'g EntryNode) {
         if self.table.remove(guard, entry) {
+            self.occupy(-1);
             self.retired.add(-1, Relaxed);
             self.tally_method(entry.server.method, -1);
         }

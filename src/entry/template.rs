@@ -7,7 +7,7 @@
 //! persistence after that; but only if one of them was established, so that a flood of first
 //! messages leaves nothing behind.
 
-use super::table::{Entries, ENTRIES_MAX};
+use super::table::Entries;
 use crate::{
     addr::Addr,
     kapi::{rcu::Guard, table::Inserted, time},
@@ -109,7 +109,7 @@ impl Entries {
         server: &Arc<Server>,
         (now, persistence): (u64, &Persistence),
     ) -> Result<&'g Arc<Template>, Reason> {
-        if self.templates.count() >= ENTRIES_MAX {
+        if !self.has_room(self.templates.count()) {
             return Err(Reason::TableFull);
         }
         let hash = self.template_hash(service, &prefix);
@@ -125,6 +125,7 @@ impl Entries {
             .map_err(|_| Reason::NoMemory)?;
         Ok(match inserted {
             Inserted::New(template) => {
+                self.occupy(1);
                 server.account.tie(1);
                 template
             }

@@ -5,6 +5,7 @@
 
 use super::{
     reply::{Found, Reply},
+    room::Share,
     table::{Entries, EntryNode},
     Binding, Clock, Origin, LINGER,
 };
@@ -67,7 +68,7 @@ mod tests {
             let service = Common::new(0)?;
             let stats = Arc::new(Stats::new()?, GFP_KERNEL)?;
             Ok(Fixture {
-                entries: KBox::init(Entries::new(stats), GFP_KERNEL)?,
+                entries: KBox::init(Entries::new(stats, Share::First), GFP_KERNEL)?,
                 server: Server::new(RIP, method, service)?,
                 now: jiffies(),
             })

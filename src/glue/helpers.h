@@ -114,6 +114,7 @@ bool ipvs_ipsec_neigh_takes(const struct neighbour *neigh,
 			    const struct sk_buff *skb);
 void ipvs_ipsec_neigh_send(struct neighbour *neigh, struct sk_buff *skb,
 			   int transport);
+bool ipvs_ipsec_net_is_init(const struct net *net);
 bool ipvs_ipsec_net_has_xfrm(const struct net *net);
 
 /* kapi/skb.rs */

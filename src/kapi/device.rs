@@ -131,7 +131,7 @@ impl Devices {
             }
         }
         hooks
-            .reserve(1, GFP_KERNEL)
+            .reserve(1, GFP_KERNEL_ACCOUNT)
             .map_err(|_| Trouble::NoMemory)?;
         // SAFETY: The namespace is in use, so that its slot is there.
         let handler = unsafe { Id::state::<T>(net) }.ok_or(Trouble::NoMemory)?;
@@ -145,7 +145,7 @@ impl Devices {
             priority: PRIORITY,
             ..Default::default()
         };
-        let ops = KBox::new(ops, GFP_KERNEL).map_err(|_| Trouble::NoMemory)?;
+        let ops = KBox::new(ops, GFP_KERNEL_ACCOUNT).map_err(|_| Trouble::NoMemory)?;
         // SAFETY: The operations live until they are unregistered, and the handler outlives that by
         // a grace period.
         to_result(unsafe { bindings::nf_register_net_hooks(net.as_ptr(), &*ops, 1) })

@@ -35,7 +35,11 @@ impl<const N: usize> Stripes<N> {
             })
         };
         // INVARIANT: Just initialised, in a box that is pinned.
-        KBox::pin_init(pin_init::pin_init_array_from_fn(unlocked), GFP_KERNEL).map(Stripes)
+        KBox::pin_init(
+            pin_init::pin_init_array_from_fn(unlocked),
+            GFP_KERNEL_ACCOUNT,
+        )
+        .map(Stripes)
     }
 
     /// Takes the lock for `hash`, with softirqs off on this CPU, at a `level` (lockdep's subclass, 0

@@ -44,6 +44,12 @@ impl Net<'_> {
         unsafe { bindings::ipvs_ipsec_net_has_xfrm(self.as_ptr()) }
     }
 
+    /// Whether it is the first one, which is there from the start.
+    pub(crate) fn is_first(self) -> bool {
+        // SAFETY: The namespace is alive.
+        unsafe { bindings::ipvs_ipsec_net_is_init(self.as_ptr()) }
+    }
+
     pub(super) fn as_ptr(self) -> *mut bindings::net {
         self.0.as_ptr()
     }

@@ -65,7 +65,7 @@ unsafe impl<T: PerNet> Sync for Home<T> {}
 
 impl<T: PerNet> Home<T> {
     /// The namespace.
-    pub(super) fn net(&self) -> Net<'_> {
+    pub(crate) fn net(&self) -> Net<'_> {
         // SAFETY: By the type invariant.
         unsafe { Net::from_raw(self.net) }
     }
@@ -92,7 +92,7 @@ impl<T: PerNet> Slot<T> {
         try_pin_init!(Slot {
             state: SetOnce::new(),
             making <- new_mutex!(()),
-            settings: Arc::new(T::settings(net)?, GFP_KERNEL)?,
+            settings: Arc::new(T::settings(net)?, GFP_KERNEL_ACCOUNT)?,
         })
     }
 
@@ -110,7 +110,7 @@ impl<T: PerNet> Slot<T> {
                 net: NonNull::new(net.as_ptr()).ok_or(EINVAL)?,
                 _state: PhantomData,
             };
-            let state = KBox::pin_init(T::new(home, self.settings.clone()), GFP_KERNEL)?;
+            let state = KBox::pin_init(T::new(home, self.settings.clone()), GFP_KERNEL_ACCOUNT)?;
             self.state.populate(state);
         }
         self.state().ok_or(ENOMEM)

@@ -106,7 +106,7 @@ impl<T> Unpublished<T> {
             head: Head::new(),
             value,
         };
-        UniqueArc::new(inner, GFP_KERNEL).map(Unpublished)
+        UniqueArc::new(inner, GFP_KERNEL_ACCOUNT).map(Unpublished)
     }
 }
 

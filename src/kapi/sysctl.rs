@@ -20,16 +20,36 @@ pub(crate) struct Setting {
     pub(crate) max: &'static c_int,
 }
 
+/// An integer that all namespaces have together. Only in the first one it may be written.
+pub(crate) struct Shared {
+    /// Name of its file.
+    pub(crate) name: &'static CStr,
+    /// The value.
+    pub(crate) value: Atomic<c_int>,
+    /// Least value that may be written.
+    pub(crate) min: &'static c_int,
+    /// Greatest value that may be written.
+    pub(crate) max: &'static c_int,
+}
+
+impl Shared {
+    /// The value as of now.
+    pub(crate) fn get(&self) -> c_int {
+        once::read(&self.value)
+    }
+}
+
 /// The integers of one namespace.
 ///
 /// # Invariants
 ///
-/// `header` is registered for `table`, which points to `values`, each checked to be in its range.
+/// `header` is registered for `table`, which points to `values` and to what is shared, each checked
+/// to be in its range.
 pub(crate) struct Table<const N: usize> {
     // Unregistered by `Drop`, before the memory goes.
     header: NonNull<bindings::ctl_table_header>,
     values: KBox<[Atomic<c_int>; N]>,
-    _table: KBox<[bindings::ctl_table; N]>,
+    _table: KVec<bindings::ctl_table>,
 }
 
 // SAFETY: The values are atomic, and the rest is only used to unregister.
@@ -38,25 +58,26 @@ unsafe impl<const N: usize> Send for Table<N> {}
 unsafe impl<const N: usize> Sync for Table<N> {}
 
 impl<const N: usize> Table<N> {
-    /// Registers `settings` under `path`, like `c"net/example"`. Sleeps.
+    /// Registers `settings`, and what is `shared`, under `path`, like `c"net/example"`. Sleeps.
     pub(crate) fn new(
         net: Net<'_>,
         path: &'static CStr,
         settings: &'static [Setting; N],
+        shared: &'static [Shared],
     ) -> Result<Self> {
         let values = settings
             .each_ref()
             .map(|setting| Atomic::new(setting.default));
-        let values = KBox::new(values, GFP_KERNEL)?;
-        let mut table = KBox::new([const { Self::EMPTY }; N], GFP_KERNEL)?;
-        for ((entry, setting), value) in table.iter_mut().zip(settings).zip(values.iter()) {
-            entry.procname = setting.name.as_char_ptr();
-            entry.data = ptr::from_ref(value).cast_mut().cast();
-            entry.maxlen = 4;
-            entry.mode = 0o644;
-            entry.proc_handler = Some(bindings::proc_dointvec_minmax);
-            entry.extra1 = ptr::from_ref(setting.min).cast_mut().cast();
-            entry.extra2 = ptr::from_ref(setting.max).cast_mut().cast();
+        let values = KBox::new(values, GFP_KERNEL_ACCOUNT)?;
+        let mut table = KVec::with_capacity(N + shared.len(), GFP_KERNEL_ACCOUNT)?;
+        for (setting, value) in settings.iter().zip(values.iter()) {
+            let entry = entry(setting.name, value, [setting.min, setting.max], 0o644);
+            table.push(entry, GFP_KERNEL_ACCOUNT)?;
+        }
+        let mode = if net.is_first() { 0o644 } else { 0o444 };
+        for one in shared {
+            let entry = entry(one.name, &one.value, [one.min, one.max], mode);
+            table.push(entry, GFP_KERNEL_ACCOUNT)?;
         }
         // SAFETY: `net` is alive; the table and what it points to live until `drop`, or for ever.
         let header = unsafe {
@@ -64,7 +85,7 @@ impl<const N: usize> Table<N> {
                 net.as_ptr(),
                 path.as_char_ptr(),
                 table.as_mut_ptr(),
-                N,
+                table.len(),
             )
         };
         // INVARIANT: Registered, with defaults that are in range.
@@ -75,23 +96,31 @@ impl<const N: usize> Table<N> {
         })
     }
 
-    const EMPTY: bindings::ctl_table = bindings::ctl_table {
-        procname: ptr::null(),
-        data: ptr::null_mut(),
-        maxlen: 0,
-        mode: 0,
-        proc_handler: None,
-        poll: ptr::null_mut(),
-        extra1: ptr::null_mut(),
-        extra2: ptr::null_mut(),
-    };
-
     /// Value of setting `I`.
     #[inline]
     pub(crate) fn get<const I: usize>(&self) -> c_int {
         const { assert!(I < N) };
         // The kernel writes it by WRITE_ONCE.
         once::read(&self.values[I])
+    }
+}
+
+/// A file that has this value.
+fn entry(
+    name: &'static CStr,
+    value: &Atomic<c_int>,
+    [min, max]: [&'static c_int; 2],
+    mode: bindings::umode_t,
+) -> bindings::ctl_table {
+    bindings::ctl_table {
+        procname: name.as_char_ptr(),
+        data: ptr::from_ref(value).cast_mut().cast(),
+        maxlen: 4,
+        mode,
+        proc_handler: Some(bindings::proc_dointvec_minmax),
+        poll: ptr::null_mut(),
+        extra1: ptr::from_ref(min).cast_mut().cast(),
+        extra2: ptr::from_ref(max).cast_mut().cast(),
     }
 }
 

@@ -53,7 +53,7 @@ impl Directory {
 fn sorted<T: Ord>(
     names: impl Iterator<Item = (T, usize)> + Clone,
 ) -> Result<KVec<(T, usize)>, Refusal> {
-    let mut sorted = KVec::with_capacity(names.clone().count(), GFP_KERNEL)?;
+    let mut sorted = KVec::with_capacity(names.clone().count(), GFP_KERNEL_ACCOUNT)?;
     for name in names {
         let place = sorted.partition_point(|other| *other < name);
         let inserted = sorted.insert_within_capacity(place, name);

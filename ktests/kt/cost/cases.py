@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kt import module
 from kt.cost import traffic as ike
 from kt.cost.lab import BEYOND, SERVER, VIP, Road
 from kt.cost.pktgen import Addresses
@@ -240,6 +241,7 @@ class Idle(Plain):
 
 def serve(road: Road, method: str) -> None:
     """A service of ours."""
+    module.allow_entries(1 << 21)
     road.director.sysctl("net/ipvs_ipsec/sloppy", 1)
     tool = Tool(road.director)
     tool.run("service", "add", VIP, "-s", "rr")

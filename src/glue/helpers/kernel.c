@@ -80,7 +80,8 @@ void ipvs_ipsec_rcu_assert_reading(void)
 
 u64 __percpu *ipvs_ipsec_alloc_percpu_u64(size_t n)
 {
-	return __alloc_percpu(array_size(n, sizeof(u64)), SMP_CACHE_BYTES);
+	return __alloc_percpu_gfp(array_size(n, sizeof(u64)), SMP_CACHE_BYTES,
+				  GFP_KERNEL_ACCOUNT);
 }
 
 void ipvs_ipsec_this_cpu_add(u64 __percpu *counter, u64 n)
@@ -121,7 +122,8 @@ struct ipvs_ipsec_word __percpu *ipvs_ipsec_alloc_word(void)
 	struct ipvs_ipsec_word __percpu *word;
 	int cpu;
 
-	word = alloc_percpu(struct ipvs_ipsec_word);
+	word = alloc_percpu_gfp(struct ipvs_ipsec_word,
+				GFP_KERNEL_ACCOUNT);
 	if (word)
 		for_each_possible_cpu(cpu)
 			local_lock_init(&per_cpu_ptr(word, cpu)->bh_lock);
@@ -174,6 +176,11 @@ unsigned long ipvs_ipsec_interruptions(void)
 {
 	return current->nvcsw + current->nivcsw +
 	       kstat_cpu_softirqs_sum(raw_smp_processor_id());
+}
+
+bool ipvs_ipsec_net_is_init(const struct net *net)
+{
+	return net_eq(net, &init_net);
 }
 
 void *ipvs_ipsec_net_generic(const struct net *net, unsigned int id)

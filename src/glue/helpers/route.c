@@ -18,7 +18,7 @@
 
 int ipvs_ipsec_dst_cache_init(struct dst_cache *cache)
 {
-	return dst_cache_init(cache, GFP_KERNEL);
+	return dst_cache_init(cache, GFP_KERNEL_ACCOUNT);
 }
 
 struct dst_entry *ipvs_ipsec_rtable_dst(struct rtable *rt)

@@ -100,7 +100,10 @@ impl<T: PerNet> Hooks<T> {
         let none = || -> Result<Registered> {
             // INVARIANT: None is registered.
             Ok(Registered {
-                ops: KBox::new([bindings::nf_hook_ops::default(); HOOKS], GFP_KERNEL)?,
+                ops: KBox::new(
+                    [bindings::nf_hook_ops::default(); HOOKS],
+                    GFP_KERNEL_ACCOUNT,
+                )?,
                 level: HookLevel::None,
                 is_closed: false,
             })

@@ -21,7 +21,7 @@ use kernel::{
 /// How memory for buckets is asked for: a table that finds none for more goes on as it is, which is
 /// nothing to fill the kernel's log with.
 pub(super) fn flags() -> Flags {
-    GFP_KERNEL | __GFP_NOWARN
+    GFP_KERNEL_ACCOUNT | __GFP_NOWARN
 }
 
 /// The pointer to what comes next in a chain: to the same in another object, or an end marker.
