@@ -88,10 +88,12 @@ def icmp_error(src: str, dst: str, kind: int, code: int, info: int, quoted: byte
     return ip(src, dst, ICMP, data[:2] + checksum(data).to_bytes(2) + data[4:])
 
 
-def fragments(packet: bytes, size: int, ident: int = 0x4242) -> list[bytes]:
+def fragments(
+    packet: bytes, size: int, ident: int = 0x4242, *, df: bool = False
+) -> list[bytes]:
     """A packet cut into fragments of `size` bytes of payload (a multiple of 8)."""
     if packet[0] >> 4 == 4:
-        return packets.fragments(packet, size, ident)
+        return packets.fragments(packet, size, ident, df=df)
     whole = read(packet)
     return [
         ipv6(

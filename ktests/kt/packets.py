@@ -97,7 +97,9 @@ def framed(message: bytes) -> bytes:
     return struct.pack("!H", len(message) + 2) + message
 
 
-def fragments(packet: bytes, size: int, ident: int = 0x4242) -> list[bytes]:
+def fragments(
+    packet: bytes, size: int, ident: int = 0x4242, *, df: bool = False
+) -> list[bytes]:
     """An IPv4 packet cut into fragments of `size` bytes of payload (a multiple of 8)."""
     whole = parse(packet)
     cuts = range(0, len(whole.payload), size)
@@ -110,6 +112,7 @@ def fragments(packet: bytes, size: int, ident: int = 0x4242) -> list[bytes]:
             ttl=whole.ttl,
             tos=whole.tos,
             ident=ident,
+            df=df,
             more=cut + size < len(whole.payload),
             offset=cut,
         )

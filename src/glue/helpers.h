@@ -123,7 +123,7 @@ void *ipvs_ipsec_skb_header_pointer(const struct sk_buff *skb, int offset,
 void ipvs_ipsec_kfree_skb(struct sk_buff *skb);
 bool ipvs_ipsec_skb_is_local(const struct sk_buff *skb, bool is_ipv6);
 bool ipvs_ipsec_skb_is_gso(const struct sk_buff *skb);
-unsigned int ipvs_ipsec_frag_max_size6(const struct sk_buff *skb);
+unsigned int ipvs_ipsec_frag_max_size(const struct sk_buff *skb, bool is_ipv6);
 int ipvs_ipsec_ip_defrag(struct net *net, struct sk_buff *skb);
 void ipvs_ipsec_skb_clear_cb(struct sk_buff *skb);
 void ipvs_ipsec_skb_untrack(struct sk_buff *skb);

@@ -294,16 +294,18 @@ impl<'a> Packet<'a> {
     /// Whether a link of this `mtu` carries the packet, or the parts it is going to be cut into.
     #[inline(always)]
     pub(crate) fn fits(&self, mtu: u32) -> bool {
-        let skb = self.as_ptr();
-        if self.family == Family::V6 {
-            // Reassembled here, it will be cut again as it was.
-            // SAFETY: `skb` is valid and on a hook of IPv6.
-            let fragment = unsafe { bindings::ipvs_ipsec_frag_max_size6(skb) };
+        let (skb, is_ipv6) = (self.as_ptr(), self.family == Family::V6);
+        let is_short = self.len() <= u32_as_usize(mtu);
+        if is_ipv6 || !is_short {
+            // Reassembled here, it will be cut again as it was, with DF or without: its source has
+            // cut it. The fragments of IPv6 have a header more.
+            // SAFETY: `skb` is valid and on a hook of this family.
+            let fragment = unsafe { bindings::ipvs_ipsec_frag_max_size(skb, is_ipv6) };
             if fragment != 0 {
                 return fragment <= mtu;
             }
         }
-        self.len() <= u32_as_usize(mtu)
+        is_short
             // SAFETY: `skb` is valid; for one with segments the length of each is asked for.
             || unsafe {
                 bindings::ipvs_ipsec_skb_is_gso(skb)

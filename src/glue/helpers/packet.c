@@ -34,9 +34,9 @@ bool ipvs_ipsec_skb_is_gso(const struct sk_buff *skb)
 	return skb_is_gso(skb);
 }
 
-unsigned int ipvs_ipsec_frag_max_size6(const struct sk_buff *skb)
+unsigned int ipvs_ipsec_frag_max_size(const struct sk_buff *skb, bool is_ipv6)
 {
-	return IP6CB(skb)->frag_max_size;
+	return is_ipv6 ? IP6CB(skb)->frag_max_size : IPCB(skb)->frag_max_size;
 }
 
 int ipvs_ipsec_ip_defrag(struct net *net, struct sk_buff *skb)
@@ -46,8 +46,11 @@ int ipvs_ipsec_ip_defrag(struct net *net, struct sk_buff *skb)
 	local_bh_disable();
 	err = ip_defrag(net, skb, IP_DEFRAG_VS_FWD);
 	local_bh_enable();
-	if (!err)
+	if (!err) {
 		ip_send_check(ip_hdr(skb));
+		/* As nf_ct_ipv4_gather_frags: it is cut again, DF or not. */
+		skb->ignore_df = 1;
+	}
 	return err;
 }
 
