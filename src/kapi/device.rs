@@ -10,7 +10,7 @@ use super::{
     netfilter::Handler,
     pernet::{Id, PerNet},
     rcu::Guard,
-    skb::{Packet, Verdict},
+    skb::{self, Packet, Verdict},
     Net,
 };
 use core::{marker::PhantomData, ptr::NonNull};
@@ -277,13 +277,22 @@ unsafe extern "C" fn called<H: Handler>(
     // SAFETY: Hooks run under RCU, those at ingress with softirqs off. The namespace outlives the
     // packet's way through it, and a hook owns its packet until it answers.
     let (guard, packet) = unsafe { (Guard::within(), Packet::at_ingress(skb, Net::from_raw(net))) };
-    let Some(packet) = packet else {
-        return Verdict::ACCEPT.code();
-    };
-    // What has to be taken apart is, in LOCAL_IN.
-    let is_one = |merged| handler.takes_as_one(&packet, merged, false);
-    if packet.merged().is_some_and(|merged| !is_one(merged)) {
-        return packet.accept().code();
+    match packet {
+        // SAFETY: The packet is valid.
+        Some(packet) if unsafe { skb::is_gso(skb) } => handle_gso(handler, &guard, packet).code(),
+        Some(packet) => handler.ingress(&guard, packet).code(),
+        None => Verdict::ACCEPT.code(),
     }
-    handler.ingress(&guard, packet).code()
+}
+
+/// Handles a packet that may be several. What has to be taken apart goes on to LOCAL_IN, where it is.
+#[cold]
+#[inline(never)]
+fn handle_gso<H: Handler>(handler: &H, guard: &Guard, packet: Packet<'_>) -> Verdict {
+    let merged = packet.merged();
+    if merged.is_none_or(|merged| handler.takes_as_one(&packet, merged, false)) {
+        handler.ingress(guard, packet)
+    } else {
+        packet.accept()
+    }
 }

@@ -205,34 +205,43 @@ unsafe fn handle<H: Handler, K: Hook, const IPV6: bool>(
     let _softirqs = SoftirqsOff::unless_in_softirq();
     // SAFETY: Hooks run under RCU.
     let guard = unsafe { Guard::within() };
+    // SAFETY: The packet is valid.
+    if unsafe { skb::is_gso(skb) } {
+        // SAFETY: As required of the caller.
+        return unsafe { handle_gso::<H, K>(handler, &guard, skb, (net, family), state) }.code();
+    }
     // SAFETY: A hook owns its packet until it answers, and IP has checked the header. Softirqs are off
     // until then.
-    let Some(packet) = (unsafe { Packet::from_hook(skb, net, family) }) else {
-        return Verdict::ACCEPT.code();
-    };
-    if let Some(merged) = packet.merged() {
-        if !handler.takes_as_one(&packet, merged, K::IS_REPLY) {
-            // SAFETY: As required of the caller.
-            return unsafe { handle_each::<H, K>(handler, &guard, packet, state) }.code();
-        }
+    match unsafe { Packet::from_hook(skb, net, family) } {
+        Some(packet) => K::call(handler, &guard, packet).code(),
+        None => Verdict::ACCEPT.code(),
     }
-    K::call(handler, &guard, packet).code()
 }
 
-/// Handles each of the datagrams that a packet was merged from, in order, as a packet of its own.
+/// Handles a packet that may be several: each of the datagrams that it was merged from, in order, as
+/// a packet of its own, unless they can be handled as one. Apart from the rest, so that a packet which
+/// is one stays in registers there.
 ///
 /// # Safety
 ///
-/// As [`called`]; the packet is the one on its way through the hook.
+/// As [`called`]; the packet is of this namespace and family.
 #[cold]
 #[inline(never)]
-unsafe fn handle_each<H: Handler, K: Hook>(
+unsafe fn handle_gso<H: Handler, K: Hook>(
     handler: &H,
     guard: &Guard,
-    packet: Packet<'_>,
+    skb: NonNull<bindings::sk_buff>,
+    (net, family): (Net<'_>, Family),
     state: *const bindings::nf_hook_state,
 ) -> Verdict {
-    let (net, family) = (packet.net(), packet.family());
+    // SAFETY: A hook owns its packet until it answers, and IP has checked the header.
+    let Some(packet) = (unsafe { Packet::from_hook(skb, net, family) }) else {
+        return Verdict::ACCEPT;
+    };
+    let merged = packet.merged();
+    if merged.is_none_or(|merged| handler.takes_as_one(&packet, merged, K::IS_REPLY)) {
+        return K::call(handler, guard, packet);
+    }
     match packet.segment() {
         Ok(segments) => {
             for skb in segments {

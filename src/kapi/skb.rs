@@ -10,6 +10,7 @@ mod merged;
 mod rewrite;
 mod wrap;
 
+pub(super) use merged::is_gso;
 pub(crate) use merged::Merged;
 pub(crate) use wrap::Shim;
 

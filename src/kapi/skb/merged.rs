@@ -25,24 +25,26 @@ pub(crate) struct Merged {
     pub(crate) is_list: bool,
 }
 
+/// Whether a packet is to be cut into segments, and so may be several.
+///
+/// # Safety
+///
+/// `skb` is valid.
+#[inline(always)]
+pub(in crate::kapi) unsafe fn is_gso(skb: NonNull<bindings::sk_buff>) -> bool {
+    // SAFETY: `skb` is valid.
+    unsafe { fields::gso_size(skb) != 0 }
+}
+
 impl Packet<'_> {
     /// How the datagrams were merged that the packet is; `None` for one that is one packet.
-    #[inline(always)]
     pub(in crate::kapi) fn merged(&self) -> Option<Merged> {
         // SAFETY: `skb` is valid.
-        match unsafe { fields::gso_size(self.skb) } {
-            0 => None,
-            size => self.merged_by(size.into()),
-        }
-    }
-
-    #[cold]
-    fn merged_by(&self, size: usize) -> Option<Merged> {
-        // SAFETY: `skb` is valid.
-        let kind = unsafe { fields::gso_type(self.skb) };
-        let is = |flag| kind & flag != 0;
+        let (size, kind) = unsafe { (fields::gso_size(self.skb), fields::gso_type(self.skb)) };
+        let (size, is) = (usize::from(size), |flag| kind & flag != 0);
         // All else is one packet to us: a stream, a large datagram that will be cut into fragments.
         let is_merged = self.protocol == number::UDP
+            && size != 0
             && is(bindings::IPVS_IPSEC_GSO_UDP_L4)
             && self.available() > UDP_LEN + size;
         is_merged.then_some(Merged {
