@@ -98,6 +98,10 @@ impl<const N: usize> Stripes<N> {
         // SAFETY: The lock is initialised by the type invariant.
         if unsafe { bindings::ipvs_ipsec_spin_is_locked(self.stripe(hash).get()) } {
             drop(self.lock(hash, level));
+        } else {
+            // ORDERING: Whoever sees here that it was released reads the chains after that: pairs
+            // with the unlock, which is Release. A branch orders no loads.
+            smp_mb(Read);
         }
     }
 
