@@ -215,8 +215,8 @@ impl Entry {
 
     /// Whether it is out of the table, or on its way out.
     fn is_gone(&self) -> bool {
-        // ORDERING: Pairs with the exchange in `Clock::retire` and `Clock::retire_ended`: who reads here that it is not gone
-        // has linked what whoever retires it is going to find.
+        // ORDERING: Pairs with the exchanges in `Clock::retire` and `Clock::retire_ended`: either we
+        // see that the entry is gone, or who retires it sees what we have linked.
         smp_mb(Full);
         Clock::phase(self.clock.0.load(Relaxed)) == Phase::Gone
     }

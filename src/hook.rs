@@ -72,7 +72,8 @@ impl Handler for Netns {
         } else {
             Carrier::of(packet.protocol(), packet)
         };
-        // In a list only the first would be changed, and what loses its UDP header cannot be segments.
+        // Changes to a list reach its first datagram only, and ESP that loses its UDP header cannot
+        // be segmented as UDP.
         let must_be_single = merged.is_list || is_reply && self.entries.has_encap();
         carrier.is_none() || !must_be_single && is_one_sa(packet, merged.size)
     }

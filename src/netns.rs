@@ -27,7 +27,7 @@ use kernel::{
     sync::{rcu::synchronize_rcu, Arc, Mutex},
 };
 
-/// The state of a namespace that is configured: it is made with the first service.
+/// The state of a namespace that is configured: it is made with the first service or fast path.
 ///
 /// The fields are dropped in their order, when no hook runs any more: first what writes to the
 /// namespace's entries, then what it uses.
@@ -283,8 +283,8 @@ impl Netns {
     /// fail, and drops what it has made. What it returns publishes the change, and cannot fail. So
     /// what is refused has changed nothing, and nobody sees half a change.
     ///
-    /// A step that has effects elsewhere, and may fail, is the last of `prepare`. Where there are
-    /// two, dropping what the first has made undoes it.
+    /// A step that has effects elsewhere returns a value whose drop undoes it ([`defrag::Ipv6`],
+    /// [`Raised`](crate::kapi::netfilter::Hooks::raise)), until it is published.
     fn change<P: FnOnce(&mut Changes)>(
         &self,
         prepare: impl FnOnce(Snapshot<Services>, &Changes) -> Result<P, Refusal>,

@@ -2,8 +2,8 @@
 
 //! How many entries there may be: in a namespace, and in all but the first of them together.
 //!
-//! Whoever may make namespaces may have as many directors, and no packet's memory is charged to him.
-//! So they share a bound, which leaves the first namespace alone.
+//! An unprivileged user may make namespaces, each with a director, and the memory that packets take
+//! is charged to nobody. So all but the first share a bound, which leaves the first alone.
 
 use super::table::Entries;
 use crate::sysctl;

@@ -394,8 +394,8 @@ impl Entries {
         }
     }
 
-    /// Has nothing know any more of an entry whose life has ended in `state` at `now`, but the table
-    /// for a while.
+    /// Removes an entry whose life has ended in `state` at `now` from all that counts or refers to
+    /// it, and from the table: at once, or after [`LINGER`] where addresses are translated.
     pub(super) fn forget<'g>(
         &'g self,
         guard: &'g Guard,
@@ -410,7 +410,7 @@ impl Entries {
         if let Some(template) = entry.template() {
             template.leave(now);
         }
-        // Whom a flood of first messages has made must not outlive it in great numbers.
+        // Entries that a flood of first messages has made must not outlive it in great numbers.
         let has_room =
             state == State::Established || self.retired.load(Relaxed) <= LINGERING_INITIAL_MAX;
         if entry.server.is_translated() && has_room {

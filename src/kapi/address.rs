@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Addresses of this host, and their coming and going.
+//! Addresses of this host, and notifiers of those that come and go.
 //!
 //! C headers: [`include/linux/inetdevice.h`](srctree/include/linux/inetdevice.h),
 //! [`include/net/addrconf.h`](srctree/include/net/addrconf.h)
@@ -31,8 +31,8 @@ impl Net<'_> {
     }
 }
 
-/// Whose addresses a notifier is told of.
-trait Chain: 'static {
+/// The notifier chain of a family.
+trait NotifierChain: 'static {
     /// Registers a notifier. Sleeps.
     const REGISTER: unsafe extern "C" fn(*mut bindings::notifier_block) -> c_int;
 
@@ -46,7 +46,7 @@ trait Chain: 'static {
 struct Inet;
 struct Inet6;
 
-impl Chain for Inet {
+impl NotifierChain for Inet {
     const REGISTER: unsafe extern "C" fn(*mut bindings::notifier_block) -> c_int =
         bindings::register_inetaddr_notifier;
     const UNREGISTER: unsafe extern "C" fn(*mut bindings::notifier_block) -> c_int =
@@ -55,7 +55,7 @@ impl Chain for Inet {
         bindings::ipvs_ipsec_in_ifaddr_net;
 }
 
-impl Chain for Inet6 {
+impl NotifierChain for Inet6 {
     const REGISTER: unsafe extern "C" fn(*mut bindings::notifier_block) -> c_int =
         bindings::register_inet6addr_notifier;
     const UNREGISTER: unsafe extern "C" fn(*mut bindings::notifier_block) -> c_int =
@@ -70,13 +70,13 @@ impl Chain for Inet6 {
 ///
 /// `block` is registered.
 #[pin_data(PinnedDrop)]
-struct Notifier<T: PerNet, C: Chain> {
+struct Notifier<T: PerNet, C: NotifierChain> {
     #[pin]
     block: Opaque<bindings::notifier_block>,
     _state: PhantomData<(T, C)>,
 }
 
-impl<T: PerNet, C: Chain> Notifier<T, C> {
+impl<T: PerNet, C: NotifierChain> Notifier<T, C> {
     fn new() -> impl PinInit<Self, Error> {
         // INVARIANT: Initialised only if registered.
         try_pin_init!(Self {
@@ -96,7 +96,7 @@ impl<T: PerNet, C: Chain> Notifier<T, C> {
 }
 
 #[pinned_drop]
-impl<T: PerNet, C: Chain> PinnedDrop for Notifier<T, C> {
+impl<T: PerNet, C: NotifierChain> PinnedDrop for Notifier<T, C> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant.
         unsafe { C::UNREGISTER(self.block.get()) };
@@ -127,13 +127,13 @@ impl<T: PerNet> Watch<T> {
     }
 }
 
-/// Called when an address comes or goes: under RTNL for IPv4, in any context for IPv6, so that
-/// hooks are fitted later, by a task.
+/// Called when an address comes or goes: under RTNL for IPv4, in any context for IPv6. Neither may
+/// register hooks here, so a task does it.
 ///
 /// # Safety
 ///
 /// Only for [`Notifier`].
-unsafe extern "C" fn notified<T: PerNet, C: Chain>(
+unsafe extern "C" fn notified<T: PerNet, C: NotifierChain>(
     _: *mut bindings::notifier_block,
     _: c_ulong,
     address: *mut c_void,
@@ -142,8 +142,8 @@ unsafe extern "C" fn notified<T: PerNet, C: Chain>(
     if let Some(net) = NonNull::new(unsafe { C::NET(address) }) {
         // SAFETY: The namespace has a device, which does not go while it is told of.
         let net = unsafe { Net::from_raw(net) };
-        // SAFETY: It has its slot: that of a namespace goes after its devices, and `Watch` goes before
-        // all slots.
+        // SAFETY: The namespace has its slot: slots go after devices (`exit` of a subsystem), and
+        // `Watch` goes before all slots.
         if let Some(state) = unsafe { Id::state::<T>(net) } {
             state.hooks().fit_now();
         }

@@ -57,7 +57,7 @@ impl<'a> Request<'a> {
 
     /// The state of the sender's namespace, if it has one.
     pub(crate) fn state<T: PerNet>(&self) -> Option<Pin<&'a T>> {
-        // SAFETY: The state is registered before the family, and unregistered after it.
+        // SAFETY: Slots are registered before the family, and unregistered after it.
         unsafe { Id::state::<T>(self.net()) }
     }
 

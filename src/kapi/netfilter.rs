@@ -34,15 +34,15 @@ pub(crate) trait Handler: Send + Sync {
     /// protocol. What passes there is mostly not ours: asked first, this costs the others least.
     fn wants(&self, protocol: u8) -> bool;
 
-    /// Whether datagrams that were merged into one packet may be handled as one, by the first of them;
-    /// else each is a packet. They come from a server if they are a reply, and from an initiator if
-    /// not. Those that are not ours stay as they are.
+    /// Returns whether datagrams that were merged into one packet may be handled as one, by the
+    /// first of them; else each is handled as a packet. Servers send them if `is_reply`, initiators
+    /// if not. Those that are not ours stay merged.
     fn takes_as_one(&self, packet: &Packet<'_>, merged: Merged, is_reply: bool) -> bool;
 
     /// A packet of this host passes LOCAL_OUT, before the filter of OUTPUT.
     fn local_out(&self, guard: &Guard, packet: Packet<'_>) -> Verdict;
 
-    /// A packet that was merged from several cannot be taken apart, for want of memory.
+    /// Drops a packet that was merged from several and cannot be taken apart, for want of memory.
     fn lose(&self, packet: Packet<'_>);
 }
 
@@ -156,8 +156,8 @@ const fn family<const IPV6: bool>() -> Family {
 ///
 /// # Safety
 ///
-/// `private` is the handler that [`Hooks`] were registered with, and `skb` and `state` are a packet of IPv6, or
-/// IPv4, on its way through the hook.
+/// `private` is the handler that [`Hooks`] were registered with, and `skb` and `state` are a packet
+/// of IPv6, or IPv4, on its way through the hook.
 unsafe extern "C" fn called<H: Handler, K: Hook, const IPV6: bool>(
     private: *mut c_void,
     skb: *mut bindings::sk_buff,

@@ -108,8 +108,8 @@ impl Word {
         NonNull::new(words).map(Word).ok_or(AllocError)
     }
 
-    /// Makes the word of this CPU what `change` makes of it, which returns something besides. Nobody
-    /// else has the word meanwhile. `change` must not come here again.
+    /// Sets the word of this CPU to the first of what `change` returns, and returns the second. The
+    /// word is locked meanwhile: `change` must not come here again.
     #[inline(always)]
     pub(crate) fn change<R>(&self, _: BhDisabled<'_>, change: impl FnOnce(u64) -> (u64, R)) -> R {
         // SAFETY: By the type invariant, with softirqs off. We unlock below.

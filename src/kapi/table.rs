@@ -2,11 +2,12 @@
 
 //! A hash table of objects with several keys, read under RCU and resized under its readers.
 //!
-//! Each object hangs in `N` indices at once, by a hash each. Some are wide: they have more about them, a
-//! value that the others need no memory for, and may hang in up to `M` indices more. Readers take no
-//! lock. Writers take the stripe lock of the object's hash in index 0, which is the lock of the object, and with it
-//! one of a further index at a time, or two where an object goes from one chain to another. A stripe lock covers all buckets whose number ends in the
-//! same bits, in every size of the table, so that it stays the right one during a resize.
+//! Each object hangs in `N` indices at once, by a hash each. Some are wide: they have more about
+//! them, a value that the others need no memory for, and may hang in up to `M` indices more. Readers
+//! take no lock. Writers take the stripe lock of the object's hash in index 0, which is the lock of
+//! the object, and with it one of a further index at a time, or two where an object goes from one
+//! chain to another. A stripe lock covers all buckets whose number ends in the same bits, in every
+//! size of the table, so that it stays the right one during a resize.
 //!
 //! A reader who meets the end marker of another bucket was led astray by an object that was linked
 //! elsewhere under it, and begins again. In the manner of `lib/rhashtable.c`.
