@@ -101,7 +101,7 @@ impl PerNet for Netns {
     fn fit_hooks(&self, net: Net<'_>) -> Option<u64> {
         let _changes = self.changes.lock();
         let wanted = self.services.snapshot().hook_level(net);
-        let looks_again = wanted < self.hooks.level() && self.entries.awaits_answers()
+        let looks_again = wanted < self.hooks.level() && !self.may_lower_hooks()
             || self.hooks.set_level(wanted).is_err();
         looks_again.then_some(FIT_PERIOD)
     }
@@ -326,16 +326,21 @@ impl Netns {
     /// Unregisters hooks that nothing wants any more: all of them at once after the last service,
     /// unless entries need them for a while.
     fn lower_hooks(&self, is_last: bool) {
-        if is_last {
-            // Packets that found the service have made what entries they make.
-            synchronize_rcu();
-            if !self.entries.awaits_answers() {
-                // To unregister does not fail.
-                let _ = self.hooks.set_level(HookLevel::None);
-                return;
-            }
+        if is_last && self.may_lower_hooks() {
+            // To unregister does not fail.
+            let _ = self.hooks.set_level(HookLevel::None);
+            return;
         }
         self.hooks.fit_in(FIT_PERIOD);
+    }
+
+    /// Returns whether no entry needs hooks that no service wants. Sleeps.
+    fn may_lower_hooks(&self) -> bool {
+        !self.entries.awaits_answers() && {
+            // Packets that found what is published no more have made what entries they make.
+            synchronize_rcu();
+            !self.entries.awaits_answers()
+        }
     }
 
     /// Ends the entries of a service that packets no longer find.
