@@ -197,7 +197,7 @@ def test_they_go_when_a_server_that_is_gone_has_answered_its_last(
 
 
 def test_all_who_come_at_once_get_through(fresh: Dual, side: Family) -> None:
-    """Nobody is lost, or overtaken by what depends on him."""
+    """No packet is lost, and none is overtaken by one that depends on it."""
     fresh.configure(side, "dr", side.rip(1), side.rip(2))
     clients = [side.client(number) for number in range(1, 101)]
     packets = [p for c in clients for p in (c.first(), c.later(), c.esp())]
@@ -207,7 +207,7 @@ def test_all_who_come_at_once_get_through(fresh: Dual, side: Family) -> None:
     assert fresh.genl.counters()["entries-created"] == 100
 
 
-def test_the_firewall_and_the_scheduler_see_the_first_once(fresh: Dual, side: Family) -> None:
+def test_the_firewall_sees_the_first_once(fresh: Dual, side: Family) -> None:
     fresh.configure(side, "dr", side.rip(1), side.rip(2))
     family = "ip" if side.version == 4 else "ip6"
     rules = "type filter hook input priority 0; udp dport 500 counter"

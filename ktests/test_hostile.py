@@ -56,7 +56,7 @@ def rage(workers: list[Worker], ending: threading.Event, seconds: float) -> None
 
 
 def quiet(dual: NicDual) -> bool:
-    """Nothing is counted while nobody sends."""
+    """Whether nothing is counted while nobody sends."""
     before = dual.genl.counters()
     time.sleep(0.2)
     after = dual.genl.counters()

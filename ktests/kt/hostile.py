@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Who means the director no good, and what happens to it meanwhile (test_hostile.py).
+"""The workers of test_hostile.py: spoofed packets, and changes under them.
 
 `Spoofer` makes what somebody sends who knows every address and port, and sometimes an
 SPI. The workers are threads; each goes on until the end, and whatever it finds wrong
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from kt.dual import FAMILIES, V6, Family
 from kt.genl import Genl, Refused
 from kt.inet import FRAGMENT, Client, fragments, icmp_error, ip, ipv6, udp
-from kt.net import Network, permanent_neighbours
+from kt.net import Network, Ns, permanent_neighbours
 from kt.nic import Nic, NicDual
 from kt.packets import (
     AH,
@@ -330,7 +330,6 @@ class Plumber(Worker):
             director.sysctl("net/ipvs_ipsec/expire_nodest_conn", dice.choice((0, 1)))
         self.done["changes"] += 1
 
-
     def _plug(self) -> None:
         """Unplug a link and plug it in, which takes its neighbours, and the addresses of IPv6."""
         director = self.dual.director
@@ -365,7 +364,7 @@ class Undertaker(Worker):
                 nic.close()
         self.done["namespaces"] += 1
 
-    def _serve(self, ns) -> None:  # type: ignore[no-untyped-def]
+    def _serve(self, ns: Ns) -> None:
         with contextlib.closing(Genl(ns)) as line:
             for side in FAMILIES.values():
                 line.do("service-new", address=side.vip)
