@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from kt import module
-from kt.bench import VIP, Bench
+from kt.bench import SERVERS as SERVERS_OF_ONE
+from kt.bench import VIP, Bench, server_address
 from kt.genl import Genl
 from kt.net import Ns
 from kt.wait import wait_until
@@ -82,6 +83,18 @@ def test_namespaces_share_a_bound(two: tuple[Bench, Bench]) -> None:
     wait_until(
         lambda: other.send(*firsts(other, range(n := next(numbers), n + 1)))["ike"], 10, "room"
     )
+
+
+def test_what_has_ended_takes_nobodys_place(two: tuple[Bench, Bench]) -> None:
+    """Where addresses are translated it is kept for a minute, for the answers of its server."""
+    one, _ = two
+    for number in range(1, SERVERS_OF_ONE + 1):
+        server = {"service": VIP, "address": server_address(number)}
+        one.genl.do("server-set", **server, method="nat")
+    allow(**{EACH: 10})
+    for _ in range(3):
+        one.expect(*firsts(one, range(1, 13)), ike=10, drop_table_full=2)
+        one.genl.do("entry-flush")
 
 
 def test_a_bound_below_what_there_is_ends_nobody(two: tuple[Bench, Bench]) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from kt import module
 from kt.dual import Dual, Family
-from kt.hooks import registered
+from kt.hooks import at_ingress, registered
 from kt.inet import Client, aged
 from kt.memory import in_use
 from kt.net import Network, sh
@@ -108,6 +108,25 @@ def test_another_service_keeps_them(fresh: Dual, side: Family) -> None:
     assert hooks(fresh) == both(FORWARD)
     fresh.genl.do("flush")
     assert hooks(fresh) == both(NONE)
+
+
+def test_a_fast_path_has_one_while_there_is_a_service(fresh: Dual, side: Family) -> None:
+    def is_there() -> bool:
+        return at_ingress(fresh.director, "in")
+
+    tool = Tool(fresh.director)
+    tool.run("fastpath", "add", "in")
+    for _ in range(2):
+        assert not is_there()
+        tool.run("service", "add", side.vip)
+        assert is_there()
+        tool.run("service", "del", side.vip)
+    assert not is_there()
+    tool.run("service", "add", side.vip)
+    tool.run("fastpath", "del", "in")
+    assert not is_there()
+    tool.run("fastpath", "add", "in")
+    assert is_there()
 
 
 def test_what_is_refused_leaves_none(fresh: Dual, side: Family) -> None:

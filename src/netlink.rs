@@ -9,7 +9,6 @@ mod read;
 mod write;
 
 use crate::{
-    entry::table::Entries,
     error::Refusal,
     kapi::{
         genl::{operations, Dump, Refused, Request},
@@ -231,34 +230,22 @@ fn entry_flush(request: Request<'_>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Returns a number of the table.
-type NumberOf = fn(&Entries) -> Result<u32>;
-
-/// The numbers of a status, and where they come from.
-const STATUS: [(u32, NumberOf); 5] = [
-    (IPVS_IPSEC_A_STATUS_TABLE_SIZE, |entries| {
-        Ok(entries.size().try_into()?)
-    }),
-    (IPVS_IPSEC_A_STATUS_ENTRIES, |entries| {
-        Ok(entries.count().try_into()?)
-    }),
-    (IPVS_IPSEC_A_STATUS_INITIAL, |entries| Ok(entries.initial())),
-    (IPVS_IPSEC_A_STATUS_SWEEP_STEP, |entries| {
-        Ok(entries.pace.longest_step())
-    }),
-    (IPVS_IPSEC_A_STATUS_SWEEP_LAG, |entries| {
-        Ok(entries.pace.longest_lag())
-    }),
-];
-
 fn status_get(request: Request<'_>) -> Result<(), Refused> {
     // A namespace that was never configured has nothing to tell of.
     let netns = request.state::<Netns>();
     let reply = request.reply(IPVS_IPSEC_CMD_STATUS_GET, |message| {
         message.put_text(IPVS_IPSEC_A_STATUS_VERSION, crate::VERSION)?;
-        for (kind, of) in STATUS {
-            message.put_u32(kind, netns.map_or(Ok(0), |netns| of(&netns.entries))?)?;
-        }
+        let entries = netns.as_ref().map(|netns| &*netns.entries);
+        let size = entries.map_or(0, |entries| entries.size());
+        let count = entries.map_or(0, |entries| entries.count());
+        let initial = entries.map_or(0, |entries| entries.initial());
+        let step = entries.map_or(0, |entries| entries.pace.longest_step());
+        let lag = entries.map_or(0, |entries| entries.pace.longest_lag());
+        message.put_u32(IPVS_IPSEC_A_STATUS_TABLE_SIZE, size.try_into()?)?;
+        message.put_u32(IPVS_IPSEC_A_STATUS_ENTRIES, count.try_into()?)?;
+        message.put_u32(IPVS_IPSEC_A_STATUS_INITIAL, initial)?;
+        message.put_u32(IPVS_IPSEC_A_STATUS_SWEEP_STEP, step)?;
+        message.put_u32(IPVS_IPSEC_A_STATUS_SWEEP_LAG, lag)?;
         message.put_nest(IPVS_IPSEC_A_STATUS_COUNTERS, |nest| {
             Stats::put(netns.as_ref().map(|netns| &*netns.stats), nest)
         })

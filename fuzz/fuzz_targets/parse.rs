@@ -11,7 +11,7 @@ mod watched;
 
 use libfuzzer_sys::fuzz_target;
 use pure::addr::Transport;
-use pure::proto::{Carrier, Data, Ports, Traffic, ike_reply, is_esp_in_udp};
+use pure::proto::{Carrier, Data, Ports, Traffic, ike_reply, is_esp_in_udp, merged::is_one_sa};
 use watched::Watched;
 
 fuzz_target!(|input: &[u8]| {
@@ -20,6 +20,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let packet = Watched::new(bytes);
     let _ = is_esp_in_udp(&packet);
+    let _ = is_one_sa(&packet, protocol.into());
     let _ = Carrier::of_reply(protocol, &packet);
     if let Some(transport) = Transport::from_number(protocol) {
         let _ = ike_reply(transport, &packet);

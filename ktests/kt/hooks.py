@@ -20,3 +20,9 @@ def registered(ns: Ns) -> tuple[set[str], set[str]]:
         elif "[ip_vs_ipsec]" in line:
             found[family].add(where)
     return found["ip"], found["ip6"]
+
+
+def at_ingress(ns: Ns, device: str) -> bool:
+    """Whether one is at the ingress of a device."""
+    told = ns.run("nft", "list", "hooks", "netdev", "device", device).stdout
+    return "[ip_vs_ipsec]" in told

@@ -127,13 +127,7 @@ impl Entries {
         client: &Addr,
         now: u64,
     ) -> Option<Found<'g>> {
-        let hashes = self.address_hashes(client, server);
-        // One that has just been established may hang where the initial ones do, for a moment.
-        let alive = self
-            .table
-            .find_moving::<BY_REPLY_ADDRESS>(guard, hashes, |entry| {
-                entry.is_answered_from(server, client) && entry.state(now).is_some()
-            });
+        let alive = self.find_alive(guard, server, client, |entry| entry.state(now).is_some());
         if let Some(entry) = alive {
             return Some(Found::Alive(entry));
         }
@@ -156,17 +150,29 @@ impl Entries {
         client: &Addr,
         now: u64,
     ) -> Option<Found<'g>> {
-        let hashes = self.address_hashes(client, server);
-        let alive = self
-            .table
-            .find_moving::<BY_REPLY_ADDRESS>(guard, hashes, |entry| {
-                entry.is_answered_from(server, client)
-                    && entry.state(now) == Some(State::Established)
-            });
+        let alive = self.find_alive(guard, server, client, |entry| {
+            entry.state(now) == Some(State::Established)
+        });
         alive.map(Found::Alive).or_else(|| {
             self.find_by_reply_address(guard, server, client, State::Established, |_| true)
                 .map(|_| Found::Dead)
         })
+    }
+
+    /// The first entry of an initiator and a server that is `wanted`, which no dead one is: one that has
+    /// just been established may hang where the initial ones do, for a moment.
+    fn find_alive<'g>(
+        &'g self,
+        guard: &'g Guard,
+        server: &Addr,
+        client: &Addr,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Option<&'g EntryNode> {
+        let hashes = self.address_hashes(client, server);
+        self.table
+            .find_moving::<BY_REPLY_ADDRESS>(guard, hashes, |entry| {
+                entry.is_answered_from(server, client) && wanted(entry)
+            })
     }
 
     /// The first entry of an initiator and a server that is wanted, of those that hang where entries of

@@ -25,7 +25,9 @@ pub(crate) enum Share {
 }
 
 impl Entries {
-    /// Whether there is room for one more, where there are `count` of a kind in the namespace.
+    /// Whether there is room for one more, where there are `count` of a kind in the namespace: entries
+    /// that are alive, or templates. What has ended, and is kept for answers (nat), takes nobody's
+    /// place in its own namespace, but counts in what namespaces share.
     pub(super) fn has_room(&self, count: usize) -> bool {
         match self.share {
             Share::First => count < ENTRIES_MAX,

@@ -250,7 +250,7 @@ impl Entries {
             State::Initial => self.initial.load(Relaxed) >= INITIAL_MAX,
             State::Established => false,
         };
-        if is_full || !self.has_room(self.table.count()) {
+        if is_full || !self.has_room(self.count()) {
             return Err(Reason::TableFull);
         }
         let kept = Kept::new(flow).map_err(|_| Reason::NoMemory)?;

@@ -19,7 +19,7 @@ use kernel::{
     new_mutex,
     num::casts::u32_as_usize,
     prelude::*,
-    sync::Mutex,
+    sync::{rcu::synchronize_rcu, Mutex},
     types::{NotThreadSafe, Opaque},
 };
 
@@ -45,28 +45,41 @@ impl Drop for Rtnl {
     }
 }
 
-/// A hook at the ingress of a device.
+/// A hook for the ingress of a device.
 ///
 /// # Invariants
 ///
-/// It is registered, and the device is alive: whoever takes a device away takes this first.
-struct Hook(KBox<bindings::nf_hook_ops>);
+/// The device is alive: whoever takes a device away takes this first. `ops` is registered if
+/// `is_registered`.
+struct Hook {
+    ops: KBox<bindings::nf_hook_ops>,
+    is_registered: bool,
+}
 
-// SAFETY: What it points to is only compared, or used to unregister, by any thread.
+// SAFETY: What it points to is only compared, or used to register and unregister, by any thread.
 unsafe impl Send for Hook {}
 
 impl Hook {
     fn index(&self) -> u32 {
         // SAFETY: By the type invariant the device is alive.
-        unsafe { bindings::ipvs_ipsec_dev_ifindex(self.0.dev) }
+        unsafe { bindings::ipvs_ipsec_dev_ifindex(self.ops.dev) }
     }
 
-    /// Unregisters it. Sleeps.
-    fn remove(self, net: Net<'_>) {
-        // SAFETY: By the type invariant; the grace period is for whoever reads the registration.
-        unsafe {
-            bindings::nf_unregister_net_hooks(net.as_ptr(), &*self.0, 1);
-            bindings::synchronize_rcu();
+    /// Registers it. Sleeps.
+    fn register(&mut self, net: Net<'_>) -> Result {
+        // SAFETY: By the type invariant the device is alive. The operations live until they are
+        // unregistered, and the handler outlives that by a grace period.
+        to_result(unsafe { bindings::nf_register_net_hooks(net.as_ptr(), &*self.ops, 1) })?;
+        self.is_registered = true;
+        Ok(())
+    }
+
+    /// Unregisters it, if it is registered, and waits for packets on their way through it. Sleeps.
+    fn unregister(&mut self, net: Net<'_>) {
+        if core::mem::take(&mut self.is_registered) {
+            // SAFETY: By the type invariant it is registered.
+            unsafe { bindings::nf_unregister_net_hooks(net.as_ptr(), &*self.ops, 1) };
+            synchronize_rcu();
         }
     }
 }
@@ -87,7 +100,7 @@ pub(crate) enum Trouble {
     NoMemory,
 }
 
-/// The devices of a namespace at whose ingress a handler has hooks.
+/// The devices of a namespace at whose ingress a handler has hooks, while it has any.
 ///
 /// # Invariants
 ///
@@ -95,18 +108,52 @@ pub(crate) enum Trouble {
 #[pin_data]
 pub(crate) struct Devices {
     #[pin]
-    hooks: Mutex<KVec<Hook>>,
+    hooks: Mutex<Hooks>,
+}
+
+struct Hooks {
+    list: KVec<Hook>,
+    /// Whether they are registered.
+    is_active: bool,
 }
 
 impl Devices {
     /// None.
     pub(crate) fn none() -> impl PinInit<Self> {
         pin_init!(Devices {
-            hooks <- new_mutex!(KVec::new()),
+            hooks <- new_mutex!(Hooks {
+                list: KVec::new(),
+                is_active: false,
+            }),
         })
     }
 
-    /// Hooks the handler of a namespace in at the ingress of device `index`. Sleeps.
+    /// Registers the hooks, and those of devices that are added from now on. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; none is registered then.
+    pub(super) fn activate(&self, net: Net<'_>) -> Result {
+        let mut hooks = self.hooks.lock();
+        let registered = hooks
+            .list
+            .iter_mut()
+            .try_for_each(|hook| hook.register(net));
+        if registered.is_err() {
+            hooks.list.iter_mut().for_each(|hook| hook.unregister(net));
+        }
+        hooks.is_active = registered.is_ok();
+        registered
+    }
+
+    /// Unregisters the hooks, and has none registered. Sleeps.
+    pub(super) fn deactivate(&self, net: Net<'_>) {
+        let mut hooks = self.hooks.lock();
+        hooks.is_active = false;
+        hooks.list.iter_mut().for_each(|hook| hook.unregister(net));
+    }
+
+    /// Gives device `index` a hook of the handler that these are the devices of. Sleeps.
     pub(crate) fn add<T: PerNet>(&self, net: Net<'_>, index: u32) -> Result<(), Trouble> {
         // A device that is found under this lock is not on its way out.
         let _rtnl = Rtnl::lock();
@@ -115,7 +162,11 @@ impl Devices {
         // SAFETY: RTNL is held.
         let device = unsafe { bindings::__dev_get_by_index(net.as_ptr(), index) };
         let device = NonNull::new(device).ok_or(Trouble::Missing)?;
-        if hooks.iter().any(|hook| hook.0.dev == device.as_ptr()) {
+        if hooks
+            .list
+            .iter()
+            .any(|hook| hook.ops.dev == device.as_ptr())
+        {
             return Err(Trouble::Exists);
         }
         // SAFETY: The device is alive, and RTNL is held.
@@ -131,6 +182,7 @@ impl Devices {
             }
         }
         hooks
+            .list
             .reserve(1, GFP_KERNEL_ACCOUNT)
             .map_err(|_| Trouble::NoMemory)?;
         // SAFETY: The namespace is in use, so that its slot is there.
@@ -145,14 +197,17 @@ impl Devices {
             priority: PRIORITY,
             ..Default::default()
         };
-        let ops = KBox::new(ops, GFP_KERNEL_ACCOUNT).map_err(|_| Trouble::NoMemory)?;
-        // SAFETY: The operations live until they are unregistered, and the handler outlives that by
-        // a grace period.
-        to_result(unsafe { bindings::nf_register_net_hooks(net.as_ptr(), &*ops, 1) })
-            .map_err(|_| Trouble::NoMemory)?;
-        // INVARIANT: Just registered. Before the device goes, `notified` takes it out of the list.
+        // INVARIANT: Before the device goes, `notified` takes it out of the list.
+        let mut hook = Hook {
+            ops: KBox::new(ops, GFP_KERNEL_ACCOUNT).map_err(|_| Trouble::NoMemory)?,
+            is_registered: false,
+        };
+        if hooks.is_active {
+            hook.register(net).map_err(|_| Trouble::NoMemory)?;
+        }
         hooks
-            .push_within_capacity(Hook(ops))
+            .list
+            .push_within_capacity(hook)
             .map_err(|_| Trouble::NoMemory)
     }
 
@@ -167,15 +222,15 @@ impl Devices {
     }
 
     fn remove_if(&self, net: Net<'_>, wanted: impl Fn(&Hook) -> bool) -> bool {
-        let mut hooks = self.hooks.lock();
-        let place = hooks.iter().position(wanted);
-        let hook = place.and_then(|place| hooks.remove(place).ok());
-        hook.map(|hook| hook.remove(net)).is_some()
+        let list = &mut self.hooks.lock().list;
+        let place = list.iter().position(wanted);
+        let hook = place.and_then(|place| list.remove(place).ok());
+        hook.map(|mut hook| hook.unregister(net)).is_some()
     }
 
     /// The index of the device in this place, in the order they were added.
     pub(crate) fn get(&self, place: usize) -> Option<u32> {
-        self.hooks.lock().get(place).map(Hook::index)
+        self.hooks.lock().list.get(place).map(Hook::index)
     }
 }
 
@@ -250,7 +305,7 @@ unsafe extern "C" fn notified<T: PerNet>(
                 let net = Net::from_raw(net);
                 if let Some(state) = Id::state::<T>(net) {
                     let devices = state.get_ref().devices();
-                    devices.remove_if(net, |hook| hook.0.dev == device);
+                    devices.remove_if(net, |hook| hook.ops.dev == device);
                 }
             }
         }

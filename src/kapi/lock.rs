@@ -142,14 +142,14 @@ impl BhDisabled<'_> {
 }
 
 /// No softirq begins on this CPU.
-pub(crate) struct SoftirqsOff(NotThreadSafe);
+pub(crate) struct BhGuard(NotThreadSafe);
 
-impl SoftirqsOff {
+impl BhGuard {
     /// Until it is dropped.
     pub(crate) fn new() -> Self {
         // SAFETY: Dropping it turns them on again.
         unsafe { bindings::ipvs_ipsec_local_bh_disable() };
-        SoftirqsOff(NotThreadSafe)
+        BhGuard(NotThreadSafe)
     }
 
     /// Likewise, unless they are off already, or this is one.
@@ -161,7 +161,7 @@ impl SoftirqsOff {
     }
 }
 
-impl Drop for SoftirqsOff {
+impl Drop for BhGuard {
     fn drop(&mut self) {
         // SAFETY: `new` has turned them off.
         unsafe { bindings::ipvs_ipsec_local_bh_enable() };

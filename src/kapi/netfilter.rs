@@ -10,7 +10,7 @@ pub(crate) use hooks::{HookLevel, Hooks};
 
 use super::{
     bindings,
-    lock::SoftirqsOff,
+    lock::BhGuard,
     rcu::Guard,
     skb::{self, Merged, Packet, Verdict},
     Net,
@@ -202,7 +202,7 @@ unsafe fn handle<H: Handler, K: Hook, const IPV6: bool>(
     // SAFETY: The namespace outlives the packet's way through it.
     let net = unsafe { Net::from_raw(net) };
     // Softirqs are on for packets of processes, and for those that have come back from NFQUEUE.
-    let _softirqs = SoftirqsOff::unless_in_softirq();
+    let _bh = BhGuard::unless_in_softirq();
     // SAFETY: Hooks run under RCU.
     let guard = unsafe { Guard::within() };
     // SAFETY: The packet is valid.

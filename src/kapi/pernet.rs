@@ -52,7 +52,7 @@ pub(crate) trait PerNet: Handler + Sized + 'static {
 ///
 /// # Invariants
 ///
-/// The namespace outlives the state, which is all that has this.
+/// The namespace, and its slot, outlive the state, which is all that has this.
 pub(crate) struct Home<T: PerNet> {
     net: NonNull<bindings::net>,
     _state: PhantomData<fn() -> T>,
@@ -105,7 +105,7 @@ impl<T: PerNet> Slot<T> {
     fn state_or_new(&self, net: Net<'_>) -> Result<Pin<&T>> {
         let _making = self.making.lock();
         if self.state.as_ref().is_none() {
-            // INVARIANT: The state lives in the namespace's slot, which goes before the namespace.
+            // INVARIANT: The state lives in this slot, which goes before the namespace.
             let home = Home {
                 net: NonNull::new(net.as_ptr()).ok_or(EINVAL)?,
                 _state: PhantomData,

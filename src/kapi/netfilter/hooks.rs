@@ -144,10 +144,24 @@ impl<T: PerNet> Hooks<T> {
         let home = &self.fitting.0;
         let state = home.state().filter(|_| !registered.is_closed);
         let state = state.ok_or(ESHUTDOWN)?;
-        if registered.level == HookLevel::None {
+        let (net, old) = (home.net(), registered.level);
+        if old == HookLevel::None {
             fill(&mut registered.ops, state);
         }
-        registered.set(home.net(), level)
+        registered.set(net, level)?;
+        // Those at the ingress of devices come with the first of the others, and go with the last.
+        match (old, level) {
+            (HookLevel::None, HookLevel::None) => Ok(()),
+            (HookLevel::None, _) => state.devices().activate(net).or_else(|error| {
+                registered.set(net, old)?;
+                Err(error)
+            }),
+            (_, HookLevel::None) => {
+                state.devices().deactivate(net);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Has the state look which hooks it wants: in `jiffies`, or when it is going to anyway.
