@@ -17,7 +17,9 @@ import pytest
 from netfilterqueue import NetfilterQueue
 
 from kt.dual import Dual, Family
+from kt.genl import Refused
 from kt.net import Ns, sh
+from kt.wait import PATIENCE
 
 KERNEL = f"/lib/modules/{platform.release()}/modules.dep"
 pytestmark = pytest.mark.needs(KERNEL, "nfnetlink_queue")
@@ -79,6 +81,28 @@ def queued(dual: Dual) -> Iterator[Program]:
             yield program
         finally:
             dual.director.run("nft", "delete", "table", "inet", "seen")
+
+
+def test_what_waits_is_not_lost_by_a_command_that_is_refused(dual: Dual, side: Family) -> None:
+    """A hook that goes takes with it what waits in its namespace."""
+    label = {"ike_label": 1 << 56, "ike_mask": 0xFF << 56}
+    dual.configure(side, "dr", **label)
+    sh("modprobe", "-a", "nfnetlink_queue", "nft_queue")
+    with dual.director.entered():
+        queue = NetfilterQueue()
+        queue.bind(NUMBER, lambda packet: packet.accept(), max_len=4096)
+    dual.director.run("nft", "-f", "-", input=RULES)
+    try:
+        with dual.counted(ike=CLIENTS, entries_created=CLIENTS):
+            dual.port.send([side.client(n).first() for n in range(1, CLIENTS + 1)])
+            assert select.select([queue.get_fd()], [], [], 5 * PATIENCE)[0]
+            with pytest.raises(Refused):
+                server = {"service": side.vip, "address": side.rip(2)}
+                dual.genl.do("server-new", **server, method="nat", **label)
+            queue.run(block=False)
+    finally:
+        dual.director.run("nft", "delete", "table", "inet", "seen")
+        queue.unbind()
 
 
 def tails(packets: Iterable[bytes]) -> list[bytes]:

@@ -288,6 +288,50 @@ def test_with_encap_what_has_ended_does_not_leave_either(dual: Dual, side: Famil
     does_not_leave(dual, 1, client.at(port=4500).answer(side.rip(), 4500, esp(9)))  # type: ignore[attr-defined]
 
 
+def in_fragments(client: Client, rip: str) -> list[bytes]:
+    """An answer of a server, as it leaves in pieces."""
+    message = ike(client.ispi, 5, body=bytes(2500))
+    return fragments(client.answer(rip, 500, message), 1200)
+
+
+def test_no_fragment_leaves_when_an_initial_entry_has_ended(dual: Dual, side: Family) -> None:
+    dual.configure(side, "nat")
+    client = side.client(85)
+    dual.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", SHORT)
+    dual.expect(client.first(), ike=1)
+    dual.forget(1)
+    swept(dual)
+    with dual.counted(drop_reply_removed=1):
+        dual.answers[0].send(in_fragments(client, side.rip()))
+    dual.quiet()
+
+
+def test_no_fragment_leaves_when_the_last_service_has_gone(dual: Dual, side: Family) -> None:
+    """Those of IPv6 are reassembled as long as an entry may want it."""
+    dual.configure(side, "nat")
+    client = without_service(dual, side)
+    with dual.counted(drop_reply_removed=1):
+        dual.answers[0].send(in_fragments(client, side.rip()))
+    dual.quiet()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_error_about_a_fragment_does_not_name_the_server(
+    dual: Dual, side: Family, which: int
+) -> None:
+    """One about the first comes from the VIP; a later one does not tell what it was part of."""
+    dual.configure(side, "nat")
+    client, rip = dual.admitted(side, 89), side.rip()
+    sent = client.at(vip=rip).udp(500, ike(client.ispi, client.rspi, 35, body=bytes(2500)))
+    quoted = fragments(sent, 1200)[which]
+    error = (3, 13, 0) if side.version == 4 else (1, 1, 0)
+    packet = icmp_error(rip, client.address, *error, quoted[:600])
+    if which == 0:
+        comes_from_the_vip(dual, side, 1, packet)
+    else:
+        does_not_leave(dual, 1, packet)
+
+
 def test_esp_of_this_kind_is_not_mistaken(dual: Dual, side: Family) -> None:
     """Another server's ESP to the same initiator is between the two."""
     dual.configure(side, "nat", side.rip(1))

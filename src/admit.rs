@@ -267,9 +267,13 @@ impl<'g> Arrival<'g> {
         match (known, same_sa) {
             // The initiator began the IKE SA on its other flow, and was bound to another server
             // there: it has been away for longer than an entry lives.
+            // What shows no responder SPI says nothing of that: anybody can send it.
             (Some(entry), Some(other))
-                if other.client() == self.client && !Arc::ptr_eq(&entry.server, &other.server) =>
+                if header.responder_spi != 0
+                    && other.client() == self.client
+                    && !Arc::ptr_eq(&entry.server, &other.server) =>
             {
+                self.inheritance(header, other)?;
                 self.entries().remove(self.guard, entry);
                 self.inherit((ports, &own), (header, origin), other)
             }
@@ -309,15 +313,9 @@ impl<'g> Arrival<'g> {
             .or(known.filter(is_established))
     }
 
-    /// An entry with server and state of one that has seen the same IKE SA. From another address
-    /// the initiator's SPI alone, which a first message has, proves nothing: only the server is
-    /// inherited.
-    fn inherit(
-        &self,
-        (ports, own): (&Ports, &Sought),
-        (header, origin): (&Header, Origin<'_>),
-        other: &'g EntryNode,
-    ) -> Result<(&'g EntryNode, Event), Reason> {
+    /// The state that a message inherits from an entry that has seen the same IKE SA, and what it is
+    /// for that.
+    fn inheritance(&self, header: &Header, other: &EntryNode) -> Result<(State, Event), Reason> {
         let state = other.state(self.now).unwrap_or(State::Initial);
         let event = other.on_ike(header);
         let is_unproved = match state {
@@ -334,6 +332,19 @@ impl<'g> Arrival<'g> {
             _ if proved => state,
             _ => State::Initial,
         };
+        Ok((state, event))
+    }
+
+    /// An entry with server and state of one that has seen the same IKE SA. From another address
+    /// the initiator's SPI alone, which a first message has, proves nothing: only the server is
+    /// inherited.
+    fn inherit(
+        &self,
+        (ports, own): (&Ports, &Sought),
+        (header, origin): (&Header, Origin<'_>),
+        other: &'g EntryNode,
+    ) -> Result<(&'g EntryNode, Event), Reason> {
+        let (state, event) = self.inheritance(header, other)?;
         let entry = self.make(own, origin, other.binding(), state)?;
         // Port 4500 after port 500 is no move.
         if other.client() != self.client || other.flow().vip_port == ports.destination {

@@ -279,6 +279,9 @@ impl Entry {
     }
 }
 
+/// Times an entry is tried to be taken out of life while its timer is restarted.
+const RETIRE_TRIES: usize = 8;
+
 /// State and deadline of an entry in one word, so that no packet sees one without the other, and
 /// none that is late puts a short deadline on an established entry.
 struct Clock(Atomic<u64>);
@@ -301,6 +304,7 @@ enum Phase {
 }
 
 impl Clock {
+    /// Set in an entry that is out of the table, or on its way out; beside the state it was in.
     const GONE: u64 = 2;
     const MASK: u64 = 3;
 
@@ -381,19 +385,26 @@ impl Clock {
 
     /// Takes the entry out of life at `now`, for the first who asks. Returns the state it was in.
     fn retire(&self, now: u64) -> Option<State> {
-        // Nobody who comes late changes since when it is gone.
-        if self.gone_since().is_some() {
-            return None;
+        for _ in 0..RETIRE_TRIES {
+            let seen = self.0.load(Relaxed);
+            Self::alive(seen)?;
+            if let Some(state) = self.retire_ended(Ended(seen), now) {
+                return Some(state);
+            }
         }
-        Self::alive(self.0.xchg(now << 2 | Self::GONE, Full))
+        // Its timer is restarted again and again: it is established.
+        Self::alive(self.0.xchg(Self::gone(State::Established, now), Full))
     }
 
     /// The same, if its timer has not been restarted since it was seen to have ended.
     fn retire_ended(&self, Ended(seen): Ended, now: u64) -> Option<State> {
-        self.0
-            .cmpxchg(seen, now << 2 | Self::GONE, Full)
-            .ok()
-            .and_then(Self::alive)
+        let state = Self::alive(seen)?;
+        let gone = Self::gone(state, now);
+        self.0.cmpxchg(seen, gone, Full).ok().map(|_| state)
+    }
+
+    fn gone(state: State, now: u64) -> u64 {
+        Self::word(state, now) | Self::GONE
     }
 
     fn alive(word: u64) -> Option<State> {
@@ -401,6 +412,11 @@ impl Clock {
             Phase::Alive(state) => Some(state),
             Phase::Gone => None,
         }
+    }
+
+    /// Whether the entry is out of life, and had not been established.
+    fn has_gone_initial(&self) -> bool {
+        self.0.load(Relaxed) & Self::MASK == Self::GONE
     }
 
     /// When the entry was taken out of life, if it was.

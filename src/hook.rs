@@ -172,9 +172,7 @@ impl Netns {
         let mut packet = if has_ports && packet.is_fragment() {
             // Only what goes to our initiators is held up.
             let (server, client) = (packet.source(), packet.destination());
-            let now = time::jiffies();
-            let ours = self.entries.by_reply_address(guard, &server, &client, now);
-            if ours.is_none() {
+            if !self.entries.knows(guard, &server, &client) {
                 self.learn(guard, &packet);
                 return packet.accept();
             }

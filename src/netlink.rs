@@ -127,7 +127,7 @@ fn server_new(request: Request<'_>) -> Result<(), Refused> {
         limits: server.limits(Limits::default())?,
         names: server.names(Names::default())?,
     };
-    Ok(netns(&request)?.add_server(request.net(), &key, new)?)
+    Ok(netns(&request)?.add_server(&key, new)?)
 }
 
 fn server_set(request: Request<'_>) -> Result<(), Refused> {
@@ -137,7 +137,7 @@ fn server_set(request: Request<'_>) -> Result<(), Refused> {
     if change.is_none() {
         return Err(Refusal::NothingToChange.into());
     }
-    netns(&request)?.set_server(request.net(), &key, &address, |member| {
+    netns(&request)?.set_server(&key, &address, |member| {
         let old = &member.server;
         let method = change.method(&key, &address, Some(old.method))?;
         let server = if method == old.method {

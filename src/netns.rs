@@ -96,15 +96,14 @@ impl PerNet for Netns {
         &self.devices
     }
 
-    /// Entries outlive their server's removal and its method: what is still answered for them must
-    /// be seen, so that hooks go after the last of them only.
-    fn fit_hooks(&self, net: Net<'_>) -> Option<u64> {
-        let _changes = self.changes.lock();
-        let wanted = self.services.snapshot().hook_level(net);
-        let looks_again = wanted < self.hooks.level() && !self.may_lower_hooks()
-            || self.hooks.set_level(wanted).is_err();
-        looks_again.then_some(FIT_PERIOD)
+    fn fit_hooks(&self) -> Option<u64> {
+        self.fit(&mut self.changes.lock())
     }
+}
+
+/// Whether fragments of IPv6 are reassembled for no service.
+fn wants_no_defrag(services: &Services, changes: &Changes) -> bool {
+    changes.defrag.is_some() && !services.has_family(Family::V6)
 }
 
 fn share(net: Net<'_>) -> Share {
@@ -144,7 +143,7 @@ impl Netns {
             Ok(|changes: &mut Changes| {
                 hooks.keep();
                 changes.defrag = changes.defrag.take().or(defrag);
-                self.publish(services, changes);
+                self.publish(services);
             })
         })
     }
@@ -165,7 +164,7 @@ impl Netns {
                     common.soft.set_limit(plan.soft, room);
                 }
             };
-            Ok((roster.with_plan(plan)?, also))
+            Ok((roster.with_plan(plan)?, HookLevel::None, also))
         })
     }
 
@@ -175,10 +174,9 @@ impl Netns {
             let service = services.find(key).ok_or(Refusal::NoSuchService)?.clone();
             let services = Unpublished::new(services.without(key)?)?;
             Ok(move |changes: &mut Changes| {
-                let is_last = services.is_empty();
-                self.publish(services, changes);
+                self.publish(services);
                 self.bury(&service);
-                self.lower_hooks(is_last);
+                self.release(changes);
             })
         })
     }
@@ -188,20 +186,15 @@ impl Netns {
         self.change(|services, _| {
             let none = Unpublished::new(Services::none())?;
             Ok(move |changes: &mut Changes| {
-                self.publish(none, changes);
+                self.publish(none);
                 services.iter().for_each(|service| self.bury(service));
-                self.lower_hooks(true);
+                self.release(changes);
             })
         })
     }
 
     /// Adds a server to a service.
-    pub(crate) fn add_server(
-        &self,
-        net: Net<'_>,
-        key: &Key,
-        new: NewServer,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn add_server(&self, key: &Key, new: NewServer) -> Result<(), Refusal> {
         self.change_roster(key, |service, roster| {
             if roster.place(&new.address).is_ok() {
                 return Err(Refusal::ServerExists);
@@ -209,20 +202,19 @@ impl Netns {
             let server = Server::new(new.address, new.method, service.common.clone());
             let server = server.map_err(|_| Refusal::NoMemory)?;
             server.account.set_limits(new.limits);
-            let hooks = self.hooks.raise(server.hook_level(net))?;
+            let level = server.hook_level(self.hooks.net());
             let member = Member {
                 server,
                 weight: new.weight,
                 names: new.names,
             };
-            Ok((roster.with(member)?, move || hooks.keep()))
+            Ok((roster.with(member)?, level, || {}))
         })
     }
 
     /// Changes a server.
     pub(crate) fn set_server(
         &self,
-        net: Net<'_>,
         key: &Key,
         address: &Addr,
         change: impl FnOnce(&Member) -> Result<(Member, Limits), Refusal>,
@@ -230,12 +222,11 @@ impl Netns {
         self.change_roster(key, |_, roster| {
             let (member, limits) = change(roster.member(address)?)?;
             let account = member.server.account.clone();
-            let hooks = self.hooks.raise(member.server.hook_level(net))?;
+            let level = member.server.hook_level(self.hooks.net());
             let roster = roster.with_member(roster.place(address)?, member)?;
-            Ok((roster, move || {
-                hooks.keep();
+            Ok((roster, level, move || {
                 account.set_limits(limits);
-                self.lower_hooks(false);
+                self.hooks.fit_in(FIT_PERIOD);
             }))
         })
     }
@@ -251,9 +242,9 @@ impl Netns {
             } else {
                 roster.with_retired(account.clone())?
             };
-            Ok((roster, move || {
+            Ok((roster, HookLevel::None, move || {
                 self.retire(&account, with_entries);
-                self.lower_hooks(false);
+                self.hooks.fit_in(FIT_PERIOD);
             }))
         })
     }
@@ -296,17 +287,21 @@ impl Netns {
         Ok(())
     }
 
-    /// Changes plan or servers of a service. `prepare` returns them, and what is published with them.
+    /// Changes plan or servers of a service. `prepare` returns them, which hooks they want besides those
+    /// that there are, and what is published with them.
     fn change_roster<P: FnOnce()>(
         &self,
         key: &Key,
-        prepare: impl FnOnce(&Service, &Roster) -> Result<(Roster, P), Refusal>,
+        prepare: impl FnOnce(&Service, &Roster) -> Result<(Roster, HookLevel, P), Refusal>,
     ) -> Result<(), Refusal> {
         self.change(|services, _| {
             let service = services.find(key).ok_or(Refusal::NoSuchService)?.clone();
-            let (roster, also) = prepare(&service, &service.snapshot())?;
+            let (roster, level, also) = prepare(&service, &service.snapshot())?;
             let roster = Unpublished::new(roster)?;
+            // Last: it has effects on packets of others, be it undone at once.
+            let hooks = self.hooks.raise(level)?;
             Ok(move |_: &mut Changes| {
+                hooks.keep();
                 service.set_roster(roster);
                 also();
             })
@@ -314,24 +309,43 @@ impl Netns {
     }
 
     /// Has packets find other services.
-    fn publish(&self, services: Unpublished<Services>, changes: &mut Changes) {
-        let has_v6 = services.has_family(Family::V6);
+    fn publish(&self, services: Unpublished<Services>) {
         self.services.replace(services);
         self.services.arm(time::from_seconds(Rates::PERIOD));
-        if !has_v6 {
-            changes.defrag = None;
+    }
+
+    /// Ends what no service wants any more: at once where that is told without a look at all servers,
+    /// unless entries need it for a while.
+    fn release(&self, changes: &mut Changes) {
+        let services = self.services.snapshot();
+        let looks_again = if services.is_empty() || wants_no_defrag(&services, changes) {
+            self.fit(changes)
+        } else {
+            Some(FIT_PERIOD)
+        };
+        if let Some(jiffies) = looks_again {
+            self.hooks.fit_in(jiffies);
         }
     }
 
-    /// Unregisters hooks that nothing wants any more: all of them at once after the last service,
-    /// unless entries need them for a while.
-    fn lower_hooks(&self, is_last: bool) {
-        if is_last && self.may_lower_hooks() {
-            // To unregister does not fail.
-            let _ = self.hooks.set_level(HookLevel::None);
-            return;
-        }
-        self.hooks.fit_in(FIT_PERIOD);
+    /// Has the hooks that are wanted now, and no others, and no reassembly of IPv6 without a service of
+    /// it. Entries outlive their server's removal and its method: what is still answered for them must
+    /// be seen whole, so that neither ends before the last of them. Returns in how many jiffies to look
+    /// again, if so. Sleeps.
+    fn fit(&self, changes: &mut Changes) -> Option<u64> {
+        let services = self.services.snapshot();
+        let (wanted, level) = (services.hook_level(self.hooks.net()), self.hooks.level());
+        let ends_defrag = wants_no_defrag(&services, changes);
+        let waits = (wanted < level || ends_defrag) && !self.may_lower_hooks();
+        let failed = if waits {
+            self.hooks.set_level(wanted.max(level))
+        } else {
+            if ends_defrag {
+                changes.defrag = None;
+            }
+            self.hooks.set_level(wanted)
+        };
+        (waits || failed.is_err()).then_some(FIT_PERIOD)
     }
 
     /// Returns whether no entry needs hooks that no service wants. Sleeps.

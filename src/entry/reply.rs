@@ -57,6 +57,18 @@ pub(crate) enum Found<'g> {
     Alive(&'g EntryNode),
     /// An entry that has just ended.
     Dead,
+    /// One that has just ended, whose initiator had not proved itself: only answers to what it has
+    /// said are about it.
+    Unproved(&'g EntryNode),
+}
+
+/// What becomes of an entry that has ended.
+fn ended(entry: &EntryNode) -> Found<'_> {
+    if entry.clock.has_gone_initial() && !entry.is_vouched() {
+        Found::Unproved(entry)
+    } else {
+        Found::Dead
+    }
 }
 
 impl Entry {
@@ -94,8 +106,25 @@ impl Entries {
         let alive = Some(found).filter(|found| is_alive(found));
         Some(match alive.or_else(|| find(&is_alive)) {
             Some(entry) => Found::Alive(entry),
-            None => Found::Dead,
+            None => ended(found),
         })
+    }
+
+    /// Whether an entry has the same answers, so that this one need not stay for them when it ends in
+    /// `state`: one that is alive, or had proved as much.
+    pub(super) fn is_replaced(&self, guard: &Guard, entry: &EntryNode, state: State) -> bool {
+        let reply = Reply::to(&entry.flow(), entry.server.address);
+        let hash = self.reply_hash(&reply);
+        let other = self.table.find::<BY_REPLY>(guard, hash, |other| {
+            let proves_less = state == State::Established && other.clock.has_gone_initial();
+            !core::ptr::eq(other, &**entry) && !proves_less && other.is_answered_by(&reply)
+        });
+        other.is_some()
+    }
+
+    /// Whether there is an entry of this initiator at this server, be it one that has ended.
+    pub(crate) fn knows(&self, guard: &Guard, server: &Addr, client: &Addr) -> bool {
+        self.find_at(guard, server, client, |_| true).is_some()
     }
 
     /// The entry of what a server sends with these ports, `found` by them or not: what comes from a
@@ -127,7 +156,7 @@ impl Entries {
         client: &Addr,
         now: u64,
     ) -> Option<Found<'g>> {
-        let alive = self.find_alive(guard, server, client, |entry| entry.state(now).is_some());
+        let alive = self.find_at(guard, server, client, |entry| entry.state(now).is_some());
         if let Some(entry) = alive {
             return Some(Found::Alive(entry));
         }
@@ -150,7 +179,7 @@ impl Entries {
         client: &Addr,
         now: u64,
     ) -> Option<Found<'g>> {
-        let alive = self.find_alive(guard, server, client, |entry| {
+        let alive = self.find_at(guard, server, client, |entry| {
             entry.state(now) == Some(State::Established)
         });
         alive.map(Found::Alive).or_else(|| {
@@ -159,9 +188,9 @@ impl Entries {
         })
     }
 
-    /// The first entry of an initiator and a server that is `wanted`, which no dead one is: one that has
-    /// just been established may hang where the initial ones do, for a moment.
-    fn find_alive<'g>(
+    /// The first entry of an initiator and a server that is `wanted`: one that has just been established
+    /// may hang where the initial ones do, for a moment.
+    fn find_at<'g>(
         &'g self,
         guard: &'g Guard,
         server: &Addr,

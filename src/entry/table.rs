@@ -34,8 +34,10 @@ use kernel::{
 /// than about 10 MiB.
 const INITIAL_MAX: i32 = 65_536;
 
-/// Entries that have ended in state initial are not kept while there are more that have ended.
+/// Entries that have ended are not kept for answers while there are more of them: in state initial,
+/// so that a flood of first messages does not outlive itself, and in any.
 const LINGERING_INITIAL_MAX: i32 = INITIAL_MAX;
+const LINGERING_MAX: i32 = 4 * LINGERING_INITIAL_MAX;
 
 /// Times a flush goes through a table that is being resized.
 const FLUSH_PASSES: usize = 8;
@@ -410,10 +412,14 @@ impl Entries {
         if let Some(template) = entry.template() {
             template.leave(now);
         }
-        // Entries that a flood of first messages has made must not outlive it in great numbers.
-        let has_room =
-            state == State::Established || self.retired.load(Relaxed) <= LINGERING_INITIAL_MAX;
-        if entry.server.is_translated() && has_room {
+        let most = match state {
+            State::Initial => LINGERING_INITIAL_MAX,
+            State::Established => LINGERING_MAX,
+        };
+        let stays = entry.server.is_translated()
+            && self.retired.load(Relaxed) <= most
+            && !self.is_replaced(guard, entry, state);
+        if stays {
             let until = now + time::from_seconds(LINGER);
             self.table.see_by(guard, entry.first_hash(), until);
         } else {

@@ -102,8 +102,13 @@ pub(crate) fn outgoing<'g>(
     guard: &'g Guard,
     packet: &mut Packet<'_>,
 ) -> Option<Result<Outcome<'g>, Reason>> {
-    let quote = Quote::of(packet.family(), packet)?;
     let (entries, now) = (&netns.entries, time::jiffies());
+    let Some(quote) = Quote::of(packet.family(), packet) else {
+        // A later fragment does not tell which entry it is of, but that it must not leave so.
+        let later = Quote::of_later_fragment(packet.family(), packet)?;
+        let is_ours = entries.knows(guard, &later.destination, &later.source);
+        return is_ours.then_some(Err(Reason::ReplyRemoved));
+    };
     let found = match quote.protocol {
         UDP | TCP => {
             let ports = quote.ports(packet)?;

@@ -68,11 +68,20 @@ pub(crate) fn answer<'g>(
 ) -> Option<Result<&'g Entry, Reason>> {
     let carrier = Carrier::of_reply(packet.protocol(), packet)?;
     let (found, is_encap) = find(netns, guard, carrier, packet)?;
-    let Found::Alive(entry) = found else {
+    let entry = match found {
+        Found::Alive(entry) => entry,
+        // The server may say something of its own to a host in whose name somebody has begun.
+        Found::Unproved(entry) if !is_said_to(entry, packet) => return None,
         // The initiator shall not see the server's own address.
-        return Some(Err(Reason::ReplyRemoved));
+        Found::Unproved(_) | Found::Dead => return Some(Err(Reason::ReplyRemoved)),
     };
     Some(translate(packet, entry, is_encap).map(|()| &**entry))
+}
+
+/// Whether a packet is about the IKE SA that the initiator of an entry has begun.
+fn is_said_to(entry: &Entry, packet: &Packet<'_>) -> bool {
+    let message = packet.ike_reply();
+    message.is_some_and(|message| message.initiator_spi == entry.initiator_spi())
 }
 
 fn translate(packet: &mut Packet<'_>, entry: &Entry, is_encap: bool) -> Result<(), Reason> {
@@ -134,7 +143,7 @@ fn find<'g>(
                 return Some((Found::Alive(entry), form == Some(Form::Native)));
             }
             Some(Found::Alive(_)) => {}
-            Some(Found::Dead) | None => match related() {
+            Some(Found::Dead | Found::Unproved(_)) | None => match related() {
                 Some(Found::Alive(entry)) if entry.server.wants_encap() => {
                     return Some((Found::Alive(entry), true));
                 }

@@ -45,7 +45,7 @@ pub(crate) trait PerNet: Handler + Sized + 'static {
 
     /// Registers the hooks that the state wants now, and unregisters others. Sleeps. Returns in how
     /// many jiffies it wants to look again, if it does.
-    fn fit_hooks(&self, net: Net<'_>) -> Option<u64>;
+    fn fit_hooks(&self) -> Option<u64>;
 }
 
 /// The namespace of a state, for which it is made.

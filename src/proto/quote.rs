@@ -35,45 +35,64 @@ pub fn is_icmp(family: Family, protocol: u8) -> bool {
     }
 }
 
+/// Whether a message of ICMP is an error, which quotes a packet.
+fn is_error(family: Family, icmp: &impl Payload) -> bool {
+    icmp.array(0).is_some_and(|[kind]| match family {
+        // Unreachable, source quench, time exceeded, parameter problem.
+        Family::V4 => matches!(kind, 3 | 4 | 11 | 12),
+        Family::V6 => kind < 128,
+    })
+}
+
 impl Quote {
     /// The quotation in an ICMP message, if that is an error and quotes a packet from its
     /// beginning on.
     pub fn of(family: Family, icmp: &impl Payload) -> Option<Self> {
-        let [kind] = icmp.array(0)?;
-        let is_error = match family {
-            // Unreachable, source quench, time exceeded, parameter problem.
-            Family::V4 => matches!(kind, 3 | 4 | 11 | 12),
-            Family::V6 => kind < 128,
-        };
-        is_error
+        is_error(family, icmp)
             .then(|| Self::read(family, icmp, ICMP_LEN))
             .flatten()
     }
 
+    /// The quotation in an ICMP message, if that is an error and quotes a fragment that is not the
+    /// first: it has no transport header.
+    pub fn of_later_fragment(family: Family, icmp: &impl Payload) -> Option<Self> {
+        let (quote, is_later) = is_error(family, icmp)
+            .then(|| Self::read_any(family, icmp, ICMP_LEN))
+            .flatten()?;
+        is_later.then_some(quote)
+    }
+
     /// Reads the packet of `family` that is quoted at `network`.
     pub fn read(family: Family, icmp: &impl Payload, network: usize) -> Option<Self> {
+        let (quote, is_later) = Self::read_any(family, icmp, network)?;
+        (!is_later).then_some(quote)
+    }
+
+    /// The same, and whether it is a fragment that is not the first.
+    fn read_any(family: Family, icmp: &impl Payload, network: usize) -> Option<(Self, bool)> {
         match family {
             Family::V4 => Self::read_v4(icmp, network),
             Family::V6 => Self::read_v6(icmp, network),
         }
     }
 
-    fn read_v4(icmp: &impl Payload, network: usize) -> Option<Self> {
+    fn read_v4(icmp: &impl Payload, network: usize) -> Option<(Self, bool)> {
         let header: [u8; 20] = icmp.array(network)?;
         let [version_len, _, _, _, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
             header;
         let len = usize::from(version_len & 0xf) * 4;
         let offset = u16::from_be_bytes([f0, f1]) & 0x1fff;
-        (version_len >> 4 == 4 && len >= header.len() && offset == 0).then_some(Quote {
+        let quote = Quote {
             source: Addr::V4([s0, s1, s2, s3]),
             destination: Addr::V4([d0, d1, d2, d3]),
             protocol,
             network,
             transport: network + len,
-        })
+        };
+        (version_len >> 4 == 4 && len >= header.len()).then_some((quote, offset != 0))
     }
 
-    fn read_v6(icmp: &impl Payload, network: usize) -> Option<Self> {
+    fn read_v6(icmp: &impl Payload, network: usize) -> Option<(Self, bool)> {
         let [first]: [u8; 1] = icmp.array(network)?;
         let source = icmp.array(network + 8)?;
         let destination = icmp.array(network + 24)?;
@@ -81,13 +100,14 @@ impl Quote {
             payload: icmp,
             begin: network,
         })?;
-        (first >> 4 == 6 && !upper.is_later_fragment).then_some(Quote {
+        let quote = Quote {
             source: Addr::V6(source),
             destination: Addr::V6(destination),
             protocol: upper.protocol,
             network,
             transport: network + upper.offset,
-        })
+        };
+        (first >> 4 == 6).then_some((quote, upper.is_later_fragment))
     }
 
     /// The ports of the packet that is quoted.
@@ -153,8 +173,16 @@ mod tests {
     }
 
     #[test]
-    fn later_fragments_tell_nothing() {
-        assert_eq!(Quote::of(Family::V4, &&v4(3, 1)[..]), None);
+    fn later_fragments_tell_their_addresses_only() {
+        for (fragment, is_later) in [(0, false), (1, true)] {
+            let packet = v4(3, fragment);
+            let quote = Quote::of(Family::V4, &&packet[..]);
+            let later = Quote::of_later_fragment(Family::V4, &&packet[..]);
+            assert_eq!((quote.is_none(), later.is_some()), (is_later, is_later));
+            let source = quote.or(later).map(|quote| quote.source);
+            assert_eq!(source, Some(Addr::V4([192, 0, 2, 1])));
+        }
+        assert_eq!(Quote::of_later_fragment(Family::V4, &&v4(8, 1)[..]), None);
     }
 
     #[test]

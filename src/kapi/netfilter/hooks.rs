@@ -90,7 +90,7 @@ struct Fitting<T: PerNet>(Home<T>);
 
 impl<T: PerNet> Task for Fitting<T> {
     fn run(&self) -> Option<u64> {
-        self.0.state()?.get_ref().fit_hooks(self.0.net())
+        self.0.state()?.get_ref().fit_hooks()
     }
 }
 
@@ -112,6 +112,11 @@ impl<T: PerNet> Hooks<T> {
             fitting <- Deferred::new(Ok(Fitting(home))),
             registered <- new_mutex!(none()?),
         })
+    }
+
+    /// The namespace that they are in.
+    pub(crate) fn net(&self) -> Net<'_> {
+        self.fitting.0.net()
     }
 
     /// How many are registered. Sleeps.
