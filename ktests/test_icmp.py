@@ -204,7 +204,7 @@ def test_a_quotation_may_end_anywhere(
 def test_an_error_about_a_stranger_is_for_the_director(
     dual: Dual, side: Family, method: str, client: Client
 ) -> None:
-    stranger = side.client(9)
+    stranger = side.client(248)
     errors = [
         icmp_error(side.near, side.vip, *ERRORS[side.version][1], quoted)
         for quoted in (
