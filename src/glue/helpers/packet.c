@@ -183,23 +183,24 @@ void ipvs_ipsec_skb_redirect_wrapped(struct sk_buff *skb, struct dst_entry *dst)
 }
 
 /*
- * Whether only we would see a packet of this host: the one hook there is has
- * our handler. We let pass what we have sent, and need not be asked. So it is
- * when the hook is being unregistered (its handler stays the same).
+ * Whether nobody but us would see a packet of this host: there is no hook, or
+ * the one there is has our handler. We let pass what we have sent, and need not
+ * be asked. So it is when the hook is being unregistered (its handler stays the
+ * same).
  */
-static bool only_ours(struct nf_hook_entries __rcu **hooks,
-		      const void *handler)
+static bool is_unheard(struct nf_hook_entries __rcu **hooks,
+		       const void *handler)
 {
 	const struct nf_hook_entries *all = rcu_dereference(*hooks);
 
-	return all && all->num_hook_entries == 1 &&
-	       all->hooks[0].priv == handler;
+	return !all || (all->num_hook_entries == 1 &&
+			all->hooks[0].priv == handler);
 }
 
 void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb,
 			   const void *handler)
 {
-	if (only_ours(&net->nf.hooks_ipv4[NF_INET_LOCAL_OUT], handler)) {
+	if (is_unheard(&net->nf.hooks_ipv4[NF_INET_LOCAL_OUT], handler)) {
 		dst_output(net, NULL, skb);
 		return;
 	}
@@ -210,7 +211,7 @@ void ipvs_ipsec_local_out4(struct net *net, struct sk_buff *skb,
 void ipvs_ipsec_local_out6(struct net *net, struct sk_buff *skb,
 			   const void *handler)
 {
-	if (only_ours(&net->nf.hooks_ipv6[NF_INET_LOCAL_OUT], handler)) {
+	if (is_unheard(&net->nf.hooks_ipv6[NF_INET_LOCAL_OUT], handler)) {
 		dst_output(net, NULL, skb);
 		return;
 	}
