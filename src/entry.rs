@@ -414,9 +414,9 @@ impl Clock {
         }
     }
 
-    /// Whether the entry is out of life, and had not been established.
-    fn has_gone_initial(&self) -> bool {
-        self.0.load(Relaxed) & Self::MASK == Self::GONE
+    /// Whether the entry is established, or was when it went out of life.
+    fn was_established(&self) -> bool {
+        self.0.load(Relaxed) & Self::word(State::Established, 0) != 0
     }
 
     /// When the entry was taken out of life, if it was.

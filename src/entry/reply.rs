@@ -64,7 +64,7 @@ pub(crate) enum Found<'g> {
 
 /// What becomes of an entry that has ended.
 fn ended(entry: &EntryNode) -> Found<'_> {
-    if entry.clock.has_gone_initial() && !entry.is_vouched() {
+    if !entry.clock.was_established() && !entry.is_vouched() {
         Found::Unproved(entry)
     } else {
         Found::Dead
@@ -116,7 +116,7 @@ impl Entries {
         let reply = Reply::to(&entry.flow(), entry.server.address);
         let hash = self.reply_hash(&reply);
         let other = self.table.find::<BY_REPLY>(guard, hash, |other| {
-            let proves_less = state == State::Established && other.clock.has_gone_initial();
+            let proves_less = state == State::Established && !other.clock.was_established();
             !core::ptr::eq(other, &**entry) && !proves_less && other.is_answered_by(&reply)
         });
         other.is_some()

@@ -334,7 +334,8 @@ mod tests {
         assert!(matches!(of_client(700), Some(Found::Alive(_))));
         assert!(of_client(701).is_none());
         f.entries.remove(&guard, entry);
-        assert!(matches!(of_client(700), Some(Found::Dead)));
+        let unproved = of_client(700);
+        assert!(matches!(unproved, Some(Found::Unproved(found)) if core::ptr::eq(found, entry)));
         assert!(of_client(701).is_none() && by_address().is_none());
         Ok(())
     }
