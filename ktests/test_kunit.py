@@ -31,6 +31,7 @@ SUITES = {
     "ike_state",
     "ipv6",
     "isakmp",
+    "merged",
     "natt",
     "proto",
     "quote",
