@@ -9,6 +9,7 @@ ends all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import random
 import socket
 import threading
@@ -268,7 +269,11 @@ class Servers(Worker):
         if self.dice.random() < 0.2:
             packets += self.spoofer.errors(dice_of(self.dice, FAMILIES))
         nic = self.dice.choice(self.dual.answers)
-        self.done["packets"] += nic.send(packets)
+        try:
+            self.done["packets"] += nic.send(packets)
+        except OSError as unplugged:  # by the plumber
+            if unplugged.errno != errno.EIO:
+                raise
         nic.frames()
 
 

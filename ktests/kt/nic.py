@@ -13,7 +13,9 @@ import contextlib
 import fcntl
 import itertools
 import os
+import select
 import struct
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -42,7 +44,13 @@ class Nic(Tap):
         self.name, self.device, self.frags = ns.name, device, frags
         first = f"nic{next(_numbers)}"
         sh("modprobe", "tun")
-        self._fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Blocking: else tun makes packets whose owner GRO forgets when it steals their heads (it
+        # calls no skb_prepare_for_gro), so that the file's socket is never freed.
+        self._fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        self._readable = select.poll()
+        self._readable.register(self._fd, select.POLLIN)
+        # Between a frame seen and read no other thread reads it: the read would wait for ever.
+        self._reading = threading.Lock()
         try:
             flags = IFF_TAP | IFF_NO_PI | IFF_NAPI | (IFF_NAPI_FRAGS if frags else 0)
             fcntl.ioctl(self._fd, TUNSETIFF, struct.pack("16sH22x", first.encode(), flags))
@@ -93,8 +101,8 @@ class Nic(Tap):
     def frames(self) -> list[bytes]:
         """What has left by the card since the last call; multicast is left out."""
         found = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
+        with self._reading:
+            while self._readable.poll(0):
                 frame = os.read(self._fd, 1 << 16)
                 if not frame[0] & 1:
                     found.append(frame)
