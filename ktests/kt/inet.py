@@ -200,7 +200,8 @@ def read(data: bytes) -> Inet:
     first, length, protocol, ttl = struct.unpack_from("!IHBB", data)
     src, dst = (str(ipaddress.ip_address(data[at : at + 16])) for at in (8, 24))
     end, more, offset = 40, False, 0
-    while protocol in EXTENSIONS and offset == 0:
+    # A header that is cut off stays in the payload.
+    while protocol in EXTENSIONS and offset == 0 and len(data) >= end + 8:
         size = 8
         if protocol == FRAGMENT:
             (field,) = struct.unpack_from("!H", data, end + 2)
