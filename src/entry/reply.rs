@@ -110,8 +110,8 @@ impl Entries {
         })
     }
 
-    /// Whether an entry has the same answers, so that this one need not stay for them when it ends in
-    /// `state`: one that is alive, or had proved as much.
+    /// Whether another entry has the same answers, and has proved as much, so that this one need not
+    /// stay for them when it ends in `state`.
     pub(super) fn is_replaced(&self, guard: &Guard, entry: &EntryNode, state: State) -> bool {
         let reply = Reply::to(&entry.flow(), entry.server.address);
         let hash = self.reply_hash(&reply);
