@@ -66,7 +66,7 @@ def test_namespaces_share_a_bound(two: tuple[Bench, Bench]) -> None:
     allow(**{EACH: 10, TOTAL: 15})
     one.expect(*firsts(one, range(1, 13)), ike=10, drop_table_full=2)
     other.expect(*firsts(other, range(1, 13)), ike=5, drop_table_full=7)
-    # Who is known goes on.
+    # Initiators with an entry still pass.
     one.expect(*firsts(one, range(1, 11)), ike=10)
     one.genl.do("entry-flush")
     other.expect(*firsts(other, range(6, 13)), ike=5, drop_table_full=2)

@@ -204,7 +204,7 @@ def test_answers_need_them_as_long_as_there_are_entries(fresh: Dual, side: Famil
 def test_they_go_when_a_server_that_is_gone_has_answered_its_last(
     fresh: Dual, side: Family
 ) -> None:
-    """Whoever has to prove himself waits for its reply, as long as an initial entry lives."""
+    """LOCAL_OUT has its hook while an initial entry waits for a reply that proves the initiator."""
     configure(fresh, side, "local")
     fresh.director.sysctl("net/ipvs_ipsec/expire_nodest_conn", 0)
     fresh.director.sysctl("net/ipvs_ipsec/isakmp_initial_timeout", SHORT + 2)

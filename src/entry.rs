@@ -216,7 +216,7 @@ impl Entry {
     /// Whether it is out of the table, or on its way out.
     fn is_gone(&self) -> bool {
         // ORDERING: Pairs with the exchanges in `Clock::retire` and `Clock::retire_ended`: either we
-        // see that the entry is gone, or who retires it sees what we have linked.
+        // see that the entry is gone, or the caller of those sees what we have linked.
         smp_mb(Full);
         Clock::phase(self.clock.0.load(Relaxed)) == Phase::Gone
     }
@@ -383,7 +383,7 @@ impl Clock {
         }
     }
 
-    /// Takes the entry out of life at `now`, for the first who asks. Returns the state it was in.
+    /// Marks the entry gone as of `now`. Returns the state it was in, to the first caller only.
     fn retire(&self, now: u64) -> Option<State> {
         for _ in 0..RETIRE_TRIES {
             let seen = self.0.load(Relaxed);

@@ -160,7 +160,7 @@ impl Entries {
         if let Some(entry) = alive {
             return Some(Found::Alive(entry));
         }
-        // Of those that have ended, only who was let send ESP is sent some.
+        // An initiator whose entries have all ended gets ESP only if it was allowed to send some.
         let let_pass = self
             .find_by_reply_address(guard, server, client, State::Established, |_| true)
             .or_else(|| {

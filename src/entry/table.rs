@@ -136,8 +136,8 @@ impl Entries {
         Sought { flow, hash }
     }
 
-    /// The same flow at a server that is not its own. Whoever looks for the flow does not find that
-    /// entry, which is for the server's answers.
+    /// Returns the flow with the hash of its entry at a server that is not its own. The look-up by
+    /// flow does not find that entry: it is there for the server's answers.
     pub(crate) fn sought_at(&self, Sought { flow, .. }: &Sought, server: &Server) -> Sought {
         Sought {
             flow: *flow,

@@ -293,7 +293,7 @@ mod tests {
         f.entries.restart(&guard, entry, Established, f.now + 2000);
         assert!(alive(by_reply(700, f.now + 1500)) && alive(by_address(f.now + 1500)));
         assert!(dead(by_reply(700, f.now + 2000)) && dead(by_address(f.now + 2000)));
-        // What comes from a port of IKE belongs to who has proved himself, whatever port it goes to.
+        // Packets from a port of IKE belong to the established entry, whatever port they go to.
         let of_client = |port, now| {
             let reply = reply(1, port);
             let found = f.entries.by_reply(&guard, &reply, now);

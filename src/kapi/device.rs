@@ -49,7 +49,7 @@ impl Drop for Rtnl {
 ///
 /// # Invariants
 ///
-/// The device is alive: whoever takes a device away takes this first. `ops` is registered if
+/// The device is alive: `notified` removes this before the device goes. `ops` is registered if
 /// `is_registered`.
 struct Hook {
     ops: KBox<bindings::nf_hook_ops>,

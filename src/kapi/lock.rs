@@ -89,18 +89,18 @@ impl<const N: usize> Stripes<N> {
         (Some(first), self.lock_within(outer, second, then))
     }
 
-    /// Waits until the lock for `hash` is released by whoever has it now. The caller holds none.
+    /// Waits until the present holder of the lock for `hash` releases it. The caller holds none.
     #[inline]
     pub(crate) fn wait(&self, hash: usize, level: usize) {
-        // ORDERING: Whoever has seen what was changed under the lock sees here that it is held, or
-        // all that was changed: pairs with the stores to chains, which are Release.
+        // ORDERING: Pairs with the stores to chains, which are Release: a caller that has seen a
+        // part of a change under the lock sees here that it is held, or sees the whole change.
         smp_mb(Read);
         // SAFETY: The lock is initialised by the type invariant.
         if unsafe { bindings::ipvs_ipsec_spin_is_locked(self.stripe(hash).get()) } {
             drop(self.lock(hash, level));
         } else {
-            // ORDERING: Whoever sees here that it was released reads the chains after that: pairs
-            // with the unlock, which is Release. A branch orders no loads.
+            // ORDERING: Pairs with the unlock, which is Release: a caller that sees the lock
+            // released reads the chains after that. A branch orders no loads.
             smp_mb(Read);
         }
     }
@@ -129,7 +129,7 @@ impl<const N: usize> Stripes<N> {
 pub(crate) struct BhDisabled<'a>(PhantomData<&'a ()>, NotThreadSafe);
 
 impl BhDisabled<'_> {
-    /// For whoever runs with softirqs off anyway.
+    /// For callers that run with softirqs off anyway.
     ///
     /// # Safety
     ///

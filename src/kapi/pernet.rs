@@ -81,7 +81,7 @@ impl<T: PerNet> Home<T> {
 #[pin_data]
 struct Slot<T: PerNet> {
     state: SetOnce<Pin<KBox<T>>>,
-    /// Held by the one who makes the state.
+    /// Held by the task that makes the state.
     #[pin]
     making: Mutex<()>,
     settings: Arc<T::Settings>,

@@ -118,7 +118,7 @@ impl<T> Deref for Unpublished<T> {
     }
 }
 
-/// A value out of a [`Cell`]. Whoever has it may keep it.
+/// A value out of a [`Cell`]. Its holder may keep it.
 pub(crate) struct Snapshot<T>(Arc<Inner<T>>);
 
 impl<T> Deref for Snapshot<T> {

@@ -275,8 +275,8 @@ where
         self.find::<I>(guard, to, &mut wanted)
             .or_else(|| self.find::<I>(guard, from, &mut wanted))
             .or_else(|| {
-                // Whoever takes an object out of the second chain has the lock of that until the
-                // object is in the first one.
+                // A mover holds the lock of the second chain from unlinking the object there until
+                // it is in the first one.
                 self.index(I).locks.wait(u32_as_usize(from), I);
                 self.find::<I>(guard, to, &mut wanted)
             })
@@ -409,7 +409,7 @@ where
         };
         let hashes = [once::read(old), hash].map(u32_as_usize);
         let locks = &self.index(I).locks;
-        // Not one after the other: who misses the object in its old chain waits for the old lock.
+        // Both at once: a reader that misses the object in its old chain waits for the old lock.
         let _locks = locks.lock_two_within(&object, hashes, I, N + M);
         place.unlink();
         change();

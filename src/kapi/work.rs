@@ -64,7 +64,7 @@ impl<T: Task> Deferred<T> {
         unsafe { bindings::ipvs_ipsec_mod_delayed_work(self.work.get(), 0) };
     }
 
-    /// Disables the task: it does not run any more, whoever arms it. Waits until it has ended. Sleeps.
+    /// Disables the task, so that arming it has no effect. Waits until it has ended. Sleeps.
     pub(crate) fn disable(&self) {
         // SAFETY: By the type invariant the work item is initialised.
         unsafe { bindings::disable_delayed_work_sync(self.work.get()) };

@@ -18,8 +18,8 @@ use kernel::{alloc::AllocError, prelude::*, sync::atomic::Atomic};
 /// An object in a table. What a reader wants of it comes first.
 ///
 /// Pointers in chains lead from a field of one object to a field of the next. The provenance of
-/// each object's memory, the whole of it, is exposed when it is allocated; whoever goes from a
-/// field to the object takes that.
+/// each object's memory, the whole of it, is exposed when it is allocated; a walk from a field to
+/// its object takes that provenance.
 ///
 /// # Invariants
 ///
